@@ -1,0 +1,26 @@
+"""The exceptions of Overdrive that the standard library has no word for."""
+
+__all__ = ["MissingExtraError", "OverdriveError", "missing_extra"]
+
+
+class OverdriveError(Exception):
+    """Base class of the errors that only Overdrive raises."""
+
+
+class MissingExtraError(OverdriveError, ImportError):
+    """An optional dependency is needed and not installed."""
+
+
+def missing_extra(package: str, extra: str) -> MissingExtraError:
+    """Say which extra of the distribution brings a missing package.
+
+    Args:
+        package: Name of the missing distribution.
+        extra: Name of the extra that depends on it.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    return MissingExtraError(
+        f'{package} is not installed; run: pip install "overdrive[{extra}]"', name=package
+    )

@@ -1,0 +1,28 @@
+use std::fmt;
+
+/// Everything that can go wrong in this crate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// A registry or pool was asked for with no shard or no worker at all.
+    ZeroSize {
+        /// The name of the argument that was zero.
+        argument: &'static str,
+    },
+    /// Work was submitted to an executor that was shut down.
+    Shutdown,
+    /// Work was submitted to an executor whose worker initializer failed.
+    Broken,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ZeroSize { argument } => write!(f, "{argument} must be at least 1, got 0"),
+            Self::Shutdown => f.write_str("cannot schedule new tasks after shutdown"),
+            Self::Broken => f.write_str("a worker initializer failed, the executor is not usable"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,13 @@
+//! The engines of Overdrive, without Python.
+//!
+//! Every structure here is generic over what it stores, takes equality as a closure and time as an
+//! argument, and hands removed values back to its caller, who drops them after the lock is
+//! released. Nothing in this crate runs a caller's code while it holds a lock, except the equality
+//! closures, whose callers promise that they do not re-enter.
+
+mod error;
+pub mod executor;
+pub mod registry;
+pub mod shards;
+
+pub use error::Error;

@@ -1,0 +1,97 @@
+//! A fixed row of locks, one of which is chosen by hash.
+
+use crossbeam_utils::CachePadded;
+use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use crate::Error;
+
+/// Spread the information of `hash` over all 64 bits.
+///
+/// Python's integers hash to themselves, so that a run of ids differs in its low bits only, and a
+/// hostile set of ids can be chosen to agree in any bits. This is the finalizer of MurmurHash3
+/// (Appleby 2011), a bijection.
+#[must_use]
+pub const fn mix(hash: u64) -> u64 {
+    let mut h = hash;
+    h ^= h >> 33;
+    h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h ^= h >> 33;
+    h = h.wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    h ^ (h >> 33)
+}
+
+/// A row of independently locked values.
+///
+/// No method takes a second lock while it holds a first, except the `lock_all` pair, which go in
+/// index order; so the shards cannot deadlock among themselves.
+pub struct Shards<T> {
+    row: Box<[CachePadded<RwLock<T>>]>,
+}
+
+impl<T: Default> Shards<T> {
+    /// Make `count` default values.
+    ///
+    /// # Errors
+    /// [`Error::ZeroSize`] if `count` is zero.
+    pub fn new(count: usize) -> Result<Self, Error> {
+        if count == 0 {
+            return Err(Error::ZeroSize { argument: "num_shards" });
+        }
+        let row = (0..count).map(|_| CachePadded::new(RwLock::new(T::default()))).collect();
+        Ok(Self { row })
+    }
+}
+
+impl<T> Shards<T> {
+    /// The number of shards, never zero.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.row.len()
+    }
+
+    /// Choose the shard of a mixed hash.
+    ///
+    /// Bits 16 to 47 decide: the tables inside a shard use the lowest bits for the bucket and the
+    /// highest seven for the tag, and would lose by sharing them.
+    fn of(&self, mixed: u64) -> &RwLock<T> {
+        let middle = (mixed >> 16) & 0xffff_ffff;
+        let index = (middle * self.row.len() as u64) >> 32;
+        #[allow(clippy::cast_possible_truncation)] // below row.len(), which is a usize
+        &self.row[index as usize]
+    }
+
+    /// Lock the shard of a mixed hash for reading.
+    pub fn read(&self, mixed: u64) -> RwLockReadGuard<'_, T> {
+        self.of(mixed).read()
+    }
+
+    /// Lock the shard of a mixed hash for writing.
+    pub fn write(&self, mixed: u64) -> RwLockWriteGuard<'_, T> {
+        self.of(mixed).write()
+    }
+
+    /// Lock every shard for reading: a view of one moment.
+    pub fn read_all(&self) -> Vec<RwLockReadGuard<'_, T>> {
+        self.row.iter().map(|shard| shard.read()).collect()
+    }
+
+    /// Lock every shard for writing.
+    pub fn write_all(&self) -> Vec<RwLockWriteGuard<'_, T>> {
+        self.row.iter().map(|shard| shard.write()).collect()
+    }
+
+    /// Visit the shards one after another, each under its own read lock.
+    pub fn each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, T>> {
+        self.row.iter().map(|shard| shard.read())
+    }
+
+    /// Visit the shards that nobody is writing at this moment, without waiting.
+    pub fn try_each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, T>> {
+        self.row.iter().filter_map(|shard| shard.try_read())
+    }
+
+    /// Visit the shards for writing that nobody uses at this moment, without waiting.
+    pub fn try_each_mut(&self) -> impl Iterator<Item = RwLockWriteGuard<'_, T>> {
+        self.row.iter().filter_map(|shard| shard.try_write())
+    }
+}

@@ -1,0 +1,150 @@
+//! Keys of any Python type, compared without running Python code under a lock.
+//!
+//! A *plain* key is exactly a `str`, `bytes`, `int` of at most 64 bits, or a tuple of those: two
+//! plain keys are compared right where they are found, by C functions that neither allocate nor
+//! call back. For any other pair the table's lock must be released first, because `__eq__` may do
+//! anything, also use the same table. A look-up is therefore a loop:
+//!
+//! 1. Under the lock, stored keys of equal hash are decided if possible; the others are noted
+//!    (with a strong reference, so that their addresses stay theirs) and count as different.
+//! 2. If the key was not found and some were noted, they are compared with the lock released, and
+//!    the verdicts are kept by address; then the look-up is repeated.
+//!
+//! An insertion happens in the same locked step that found every stored key of equal hash decided
+//! and different, so no key is ever stored twice. Each repetition needs a key of equal hash that
+//! somebody stored in between; a table at rest is searched at most twice.
+
+use std::cell::RefCell;
+use std::ffi::c_int;
+
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
+
+/// Tuples nested deeper than this are compared by Python.
+const MAX_DEPTH: u32 = 4;
+
+/// A stored key.
+pub struct Key {
+    object: Py<PyAny>,
+    plain: bool,
+}
+
+impl Key {
+    /// The Python object.
+    pub fn object(&self) -> &Py<PyAny> {
+        &self.object
+    }
+}
+
+/// A key that is looked for, with what is known about stored keys that are not plain.
+pub struct Probe<'a, 'py> {
+    object: &'a Bound<'py, PyAny>,
+    hash: u64,
+    plain: bool,
+    verdicts: RefCell<Vec<(Py<PyAny>, bool)>>,
+    undecided: RefCell<Vec<Py<PyAny>>>,
+}
+
+impl<'a, 'py> Probe<'a, 'py> {
+    /// Hash the key, which may run Python code and raise.
+    pub fn new(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        #[allow(clippy::cast_sign_loss)] // a hash is a bit pattern
+        let hash = object.hash()? as u64;
+        let plain = is_plain(object, 0);
+        Ok(Self { object, hash, plain, verdicts: RefCell::default(), undecided: RefCell::default() })
+    }
+
+    /// Python's hash of the key.
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Make the key to store.
+    pub fn key(&self) -> Key {
+        Key { object: self.object.clone().unbind(), plain: self.plain }
+    }
+
+    /// Decide, under the lock, whether a stored key of equal hash is this one.
+    pub fn matches(&self, stored: &Key) -> bool {
+        if stored.object.is(self.object) {
+            return true;
+        }
+        let py = self.object.py();
+        if self.plain && stored.plain {
+            return plain_eq(stored.object.bind(py), self.object);
+        }
+        let verdicts = self.verdicts.borrow();
+        if let Some((_, equal)) = verdicts.iter().find(|(known, _)| known.is(&stored.object)) {
+            return *equal;
+        }
+        self.undecided.borrow_mut().push(stored.object.clone_ref(py));
+        false
+    }
+
+    /// Whether the last look-up met keys that it could not decide.
+    pub fn is_undecided(&self) -> bool {
+        !self.undecided.borrow().is_empty()
+    }
+
+    /// Compare, with no lock held, what was left undecided. `true` means: look again.
+    pub fn decide(&self) -> PyResult<bool> {
+        let undecided = self.undecided.take();
+        let again = !undecided.is_empty();
+        for stored in undecided {
+            let equal = stored.bind(self.object.py()).eq(self.object)?;
+            self.verdicts.borrow_mut().push((stored, equal));
+        }
+        Ok(again)
+    }
+}
+
+fn is_plain(object: &Bound<'_, PyAny>, depth: u32) -> bool {
+    if object.is_exact_instance_of::<PyString>() || object.is_exact_instance_of::<PyBytes>() {
+        return true;
+    }
+    if object.is_exact_instance_of::<PyInt>() {
+        return small_int(object).is_some();
+    }
+    match object.cast_exact::<PyTuple>() {
+        Ok(tuple) if depth < MAX_DEPTH => tuple.iter_borrowed().all(|i| is_plain(&i, depth + 1)),
+        _ => false,
+    }
+}
+
+/// Compare two plain keys without allocating, raising or calling back.
+fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
+    if a.is(b) {
+        return true;
+    }
+    if !a.get_type().is(&b.get_type()) {
+        return false;
+    }
+    if a.is_exact_instance_of::<PyString>() {
+        return str_eq(a, b);
+    }
+    if let (Ok(a), Ok(b)) = (a.cast_exact::<PyTuple>(), b.cast_exact::<PyTuple>()) {
+        return a.len() == b.len()
+            && a.iter_borrowed().zip(b.iter_borrowed()).all(|(a, b)| plain_eq(&a, &b));
+    }
+    if let (Ok(a), Ok(b)) = (a.cast_exact::<PyBytes>(), b.cast_exact::<PyBytes>()) {
+        return a.as_bytes() == b.as_bytes();
+    }
+    small_int(a) == small_int(b)
+}
+
+/// Compare two objects whose type is exactly `str`.
+fn str_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: both are live references to exact `str` objects, for which PyUnicode_Compare neither
+    // raises nor calls Python code.
+    unsafe { ffi::PyUnicode_Compare(a.as_ptr(), b.as_ptr()) == 0 }
+}
+
+/// The value of an object whose type is exactly `int`, if it fits 64 bits.
+fn small_int(object: &Bound<'_, PyAny>) -> Option<i64> {
+    let mut overflow: c_int = 0;
+    // SAFETY: the object is a live `int`; the function reports overflow by its argument and raises
+    // only for objects that are no integers.
+    let value = unsafe { ffi::PyLong_AsLongLongAndOverflow(object.as_ptr(), &raw mut overflow) };
+    (overflow == 0).then_some(value)
+}
