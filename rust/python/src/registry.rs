@@ -4,7 +4,7 @@ use overdrive_core::registry::{Entry, Registry};
 use pyo3::exceptions::{PyKeyError, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList};
+use pyo3::types::{PyDict, PyIterator, PyList, PyType};
 
 use crate::error::to_python;
 use crate::key::{Key, Probe};
@@ -78,6 +78,15 @@ impl PyRegistry {
     #[pyo3(signature = (num_shards=16))]
     fn new(num_shards: usize) -> PyResult<Self> {
         Ok(Self { inner: Registry::new(num_shards).map_err(to_python)? })
+    }
+
+    /// Makes `ShardedRegistry[K, V]` an alias for type checkers.
+    #[classmethod]
+    fn __class_getitem__<'py>(
+        cls: &Bound<'py, PyType>,
+        item: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
     }
 
     #[getter]
