@@ -2,7 +2,12 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from types import GenericAlias
 from typing import Any, Generic, ParamSpec, TypeVar, final, overload
+
+from typing_extensions import disjoint_base
+
+__all__ = ["CallQueue", "CallWorker", "ShardedRegistry", "__version__"]
 
 __version__: str
 
@@ -12,6 +17,7 @@ _D = TypeVar("_D")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+@disjoint_base
 class ShardedRegistry(Generic[_K, _V]):
     """The native part of `overdrive.registry.ShardedRegistry`.
 
@@ -21,6 +27,8 @@ class ShardedRegistry(Generic[_K, _V]):
     """
 
     def __new__(cls, num_shards: int = 16) -> ShardedRegistry[_K, _V]: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     @property
     def num_shards(self) -> int:
         """The number of independently locked shards."""
@@ -65,7 +73,9 @@ class CallQueue:
         abandon: Callable[[Future[Any]], None],
         start: Callable[[], bool] | None,
     ) -> CallQueue: ...
-    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]: ...
+    def submit(
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Future[_T]: ...
     def shutdown(self, cancel: bool) -> list[Future[Any]]:
         """Accept no more calls and return the futures of those taken back if `cancel`."""
     def queued(self) -> int: ...
@@ -73,6 +83,7 @@ class CallQueue:
 
 @final
 class CallWorker:
-    """A thread's place in a `CallQueue`; calling it works until the queue is shut down."""
+    """A thread's place in a `CallQueue`."""
 
-    def __call__(self) -> None: ...
+    def run(self) -> None:
+        """Run calls on this thread until the queue is shut down and empty."""

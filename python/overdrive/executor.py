@@ -123,9 +123,9 @@ class _Workers:
         self._prefix = prefix
         self._threads: list[threading.Thread] = []
 
-    def spawn(self, work: Callable[[], None]) -> None:
+    def spawn(self, worker: _core.CallWorker) -> None:
         """Start a thread; do without if there are others to do its work."""
-        thread = threading.Thread(target=work, name=f"{self._prefix}_{len(self._threads)}")
+        thread = threading.Thread(target=worker.run, name=f"{self._prefix}_{len(self._threads)}")
         try:
             thread.start()
         except RuntimeError:
@@ -151,7 +151,7 @@ class _Initializer:
     def __call__(self) -> bool:
         try:
             self._function(*self._args)
-        except BaseException:
+        except BaseException:  # noqa: BLE001 - as the standard library's executors do
             _log.critical("Exception in initializer:", exc_info=True)
             return False
         return True
@@ -196,8 +196,8 @@ def _renew_after_fork() -> None:
         executor._open()
 
 
-# Like the standard library's own pool: `atexit` would be too late, because the interpreter waits for
-# threads before it calls what is registered there.
+# Like the standard library's own pool: `atexit` would be too late, because the interpreter waits
+# for threads before it calls what is registered there.
 threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_after_fork)

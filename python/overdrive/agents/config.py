@@ -10,7 +10,8 @@ class OptimizationConfig:
     """Options of `OptimizedAgentManager`.
 
     Attributes:
-        max_workers: The largest number of threads that step agents; `None` lets the executor choose.
+        max_workers: The largest number of threads that step agents; `None` leaves it to the
+            executor.
         batch_size: How many agents a thread is handed at a time, at least 1. Agents of a class with
             `step_batch` are handed over together, however many they are.
         num_shards: Number of independent locks of the agent registry, at least 1.

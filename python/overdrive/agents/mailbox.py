@@ -1,10 +1,10 @@
 """One agent's place in the manager: its operations, in order, one at a time.
 
-The agent is scheduled, not the operation. A mailbox is *idle*, or *busy* because exactly one thread
-(or one queued piece of work) owns it:
+The agent is scheduled, not the operation. A mailbox is *idle*, or *busy* because exactly one
+thread (or one queued piece of work) owns it:
 
-- `offer` appends an operation. If the mailbox was idle it becomes busy and the caller must see to it
-  that a thread takes turns with it.
+- `offer` appends an operation. If the mailbox was idle it becomes busy, and the caller must see to
+  it that a thread takes turns with it.
 - `claim` makes an idle mailbox busy without an operation, for a caller who has one at hand; so an
   operation that finds the agent free never travels through the queue.
 - `take` is called by the owner alone: it returns the next operation, or makes the mailbox idle.

@@ -28,6 +28,16 @@ def _step(agent: Any, observation: Any) -> Any:
     return agent.step(observation)
 
 
+def _step_batch(agents: Sequence[Any], observations: Sequence[Any]) -> Sequence[Any]:
+    kind = type(agents[0])
+    results: Sequence[Any] = kind.step_batch(agents, observations)
+    if len(results) != len(agents):
+        raise ValueError(
+            f"{kind.__name__}.step_batch returned {len(results)} results for {len(agents)} agents"
+        )
+    return results
+
+
 def _receive(agent: Any, message: Any) -> Any:
     return agent.receive(message)
 
@@ -216,8 +226,8 @@ class OptimizedAgentManager:
 
         Raises:
             ValueError: If the manager has no sink.
-            Exception: What the sink raised for an earlier checkpoint, which is kept and tried again,
-                or what an agent's `get_state` raised.
+            Exception: What the sink raised for an earlier checkpoint, which is kept and tried
+                again, or what an agent's `get_state` raised.
         """
         if self._writer is None:
             raise ValueError("checkpoint needs a manager with a sink, got sink=None")
@@ -225,9 +235,7 @@ class OptimizedAgentManager:
         changed, self._changed = self._changed, []
         for mailbox in changed:
             mailbox.changed = False
-        states = self._perform(
-            _get_state, [(mailbox, None) for mailbox in changed], changes=False
-        )
+        states = self._perform(_get_state, [(mailbox, None) for mailbox in changed], changes=False)
         for state in states.values():
             if isinstance(state, BaseException):
                 raise state
@@ -361,12 +369,7 @@ class OptimizedAgentManager:
         failed = True
         results: Sequence[Any] = ()
         try:
-            results = type(agents[0]).step_batch(agents, [argument for _, argument in batch])
-            if len(results) != len(agents):
-                raise ValueError(
-                    f"{type(agents[0]).__name__}.step_batch returned {len(results)} results "
-                    f"for {len(agents)} agents"
-                )
+            results = _step_batch(agents, [argument for _, argument in batch])
             failed = False
         except Exception as error:  # noqa: BLE001 - each agent's result is the exception
             results = [error] * len(agents)

@@ -82,9 +82,9 @@ class FileStateSink:
 class StateWriter:
     """Saves checkpoints on a thread of its own, in the order in which they come.
 
-    At most `max_pending` checkpoints wait; a further `put` waits for a place, which holds the agents
-    back when the sink is slower. After a failure the states are kept and saved with the next
-    checkpoint; the failure is raised by the next `put`, `flush` or `close`.
+    At most `max_pending` checkpoints wait; a further `put` waits for a place, which holds the
+    agents back when the sink is slower. After a failure the states are kept and saved with the
+    next checkpoint; the failure is raised by the next `put`, `flush` or `close`.
     """
 
     def __init__(self, sink: StateSink, max_pending: int = 4) -> None:

@@ -66,7 +66,11 @@ impl<K, V> Occupied<'_, K, V> {
 impl<K, V> Vacant<'_, K, V> {
     /// Store a key, which must have the hash and equality that the entry was asked for with.
     pub fn insert(self, key: K, value: V) {
-        self.place.insert(Record { hash: self.hash, key, value });
+        self.place.insert(Record {
+            hash: self.hash,
+            key,
+            value,
+        });
     }
 }
 
@@ -76,7 +80,9 @@ impl<K, V> Registry<K, V> {
     /// # Errors
     /// [`Error::ZeroSize`] if `num_shards` is zero.
     pub fn new(num_shards: usize) -> Result<Self, Error> {
-        Ok(Self { shards: Shards::new(num_shards)? })
+        Ok(Self {
+            shards: Shards::new(num_shards)?,
+        })
     }
 
     /// The number of shards.
@@ -107,7 +113,9 @@ impl<K, V> Registry<K, V> {
     ) -> Option<R> {
         let hash = mix(hash);
         let table = self.shards.read(hash);
-        table.find(hash, |r| r.hash == hash && eq(&r.key)).map(|r| read(&r.value))
+        table
+            .find(hash, |r| r.hash == hash && eq(&r.key))
+            .map(|r| read(&r.value))
     }
 
     /// Look a key up and decide, under the exclusive lock of its shard, what becomes of it.
@@ -139,9 +147,16 @@ impl<K, V> Registry<K, V> {
     #[must_use = "drop the old entries after the call, outside the locks"]
     pub fn clear(&self) -> Vec<(K, V)> {
         let mut tables = self.shards.write_all();
-        let taken: Vec<Table<K, V>> = tables.iter_mut().map(|t| std::mem::take(&mut **t)).collect();
+        let taken: Vec<Table<K, V>> = tables
+            .iter_mut()
+            .map(|t| std::mem::take(&mut **t))
+            .collect();
         drop(tables);
-        taken.into_iter().flatten().map(|r| (r.key, r.value)).collect()
+        taken
+            .into_iter()
+            .flatten()
+            .map(|r| (r.key, r.value))
+            .collect()
     }
 
     /// Visit the entries of every shard that nobody is writing, without waiting for the others.
@@ -162,8 +177,15 @@ impl<K, V> Registry<K, V> {
     /// Empty every shard that nobody uses, without waiting for the others.
     #[must_use = "drop the old entries after the call, outside the locks"]
     pub fn try_clear(&self) -> Vec<(K, V)> {
-        let taken: Vec<Table<K, V>> =
-            self.shards.try_each_mut().map(|mut t| std::mem::take(&mut *t)).collect();
-        taken.into_iter().flatten().map(|r| (r.key, r.value)).collect()
+        let taken: Vec<Table<K, V>> = self
+            .shards
+            .try_each_mut()
+            .map(|mut t| std::mem::take(&mut *t))
+            .collect();
+        taken
+            .into_iter()
+            .flatten()
+            .map(|r| (r.key, r.value))
+            .collect()
     }
 }

@@ -35,9 +35,13 @@ impl<T: Default> Shards<T> {
     /// [`Error::ZeroSize`] if `count` is zero.
     pub fn new(count: usize) -> Result<Self, Error> {
         if count == 0 {
-            return Err(Error::ZeroSize { argument: "num_shards" });
+            return Err(Error::ZeroSize {
+                argument: "num_shards",
+            });
         }
-        let row = (0..count).map(|_| CachePadded::new(RwLock::new(T::default()))).collect();
+        let row = (0..count)
+            .map(|_| CachePadded::new(RwLock::new(T::default())))
+            .collect();
         Ok(Self { row })
     }
 }
@@ -71,11 +75,13 @@ impl<T> Shards<T> {
     }
 
     /// Lock every shard for reading: a view of one moment.
+    #[must_use]
     pub fn read_all(&self) -> Vec<RwLockReadGuard<'_, T>> {
         self.row.iter().map(|shard| shard.read()).collect()
     }
 
     /// Lock every shard for writing.
+    #[must_use]
     pub fn write_all(&self) -> Vec<RwLockWriteGuard<'_, T>> {
         self.row.iter().map(|shard| shard.write()).collect()
     }

@@ -25,7 +25,10 @@ impl Call {
     /// Run the function, unless the future was cancelled, and settle the future.
     fn run(self, py: Python<'_>) -> PyResult<()> {
         let future = self.future.bind(py);
-        if !future.call_method0(intern!(py, "set_running_or_notify_cancel"))?.is_truthy()? {
+        if !future
+            .call_method0(intern!(py, "set_running_or_notify_cancel"))?
+            .is_truthy()?
+        {
             return Ok(());
         }
         let run = self.context.bind(py).getattr(intern!(py, "run"))?;
@@ -53,12 +56,17 @@ struct Interpreter {
 
 impl Host<Call> for Interpreter {
     fn start(&self) -> bool {
-        let Some(start) = &self.start else { return true };
+        let Some(start) = &self.start else {
+            return true;
+        };
         Python::attach(|py| {
-            start.call0(py).and_then(|started| started.is_truthy(py)).unwrap_or_else(|error| {
-                error.write_unraisable(py, None);
-                false
-            })
+            start
+                .call0(py)
+                .and_then(|started| started.is_truthy(py))
+                .unwrap_or_else(|error| {
+                    error.write_unraisable(py, None);
+                    false
+                })
         })
     }
 
@@ -91,7 +99,7 @@ impl Host<Call> for Interpreter {
 #[pyclass(frozen, weakref, module = "overdrive._core", name = "CallQueue")]
 pub struct PyCallQueue {
     executor: Executor<Call>,
-    /// Starts a thread that calls the worker it is given.
+    /// Starts a thread on which the worker it is given runs.
     spawn: Py<PyAny>,
     future_type: Py<PyAny>,
 }
@@ -99,7 +107,9 @@ pub struct PyCallQueue {
 impl PyCallQueue {
     /// Have a thread started. Without one, other threads do the work if there are any.
     fn start_worker(&self, py: Python<'_>, worker: Worker<Call>) -> PyResult<()> {
-        let worker = PyWorker { worker: Mutex::new(Some(worker)) };
+        let worker = PyWorker {
+            worker: Mutex::new(Some(worker)),
+        };
         self.spawn.call1(py, (worker,)).map(drop)
     }
 }
@@ -115,7 +125,11 @@ impl PyCallQueue {
         start: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
         let executor = Executor::new(max_workers, Interpreter { start, abandon });
-        Ok(Self { executor: executor.map_err(to_python)?, spawn, future_type })
+        Ok(Self {
+            executor: executor.map_err(to_python)?,
+            spawn,
+            future_type,
+        })
     }
 
     #[pyo3(signature = (*args, **kwargs))]
@@ -127,7 +141,12 @@ impl PyCallQueue {
     ) -> PyResult<Py<PyAny>> {
         let future = self.future_type.call0(py)?;
         let context = copy_context(py)?;
-        let call = Call { future: future.clone_ref(py), context, args, kwargs };
+        let call = Call {
+            future: future.clone_ref(py),
+            context,
+            args,
+            kwargs,
+        };
         match self.executor.submit(call) {
             Ok(None) => {}
             Ok(Some(worker)) => self.start_worker(py, worker)?,
@@ -138,7 +157,11 @@ impl PyCallQueue {
 
     /// Returns the futures of the calls that were taken back.
     fn shutdown(&self, cancel: bool) -> Vec<Py<PyAny>> {
-        self.executor.shutdown(cancel).into_iter().map(|call| call.future).collect()
+        self.executor
+            .shutdown(cancel)
+            .into_iter()
+            .map(|call| call.future)
+            .collect()
     }
 
     fn queued(&self) -> usize {
@@ -158,7 +181,7 @@ impl PyCallQueue {
     }
 }
 
-/// A thread's place in the executor. Calling it works until the executor is shut down.
+/// A thread's place in the executor.
 #[pyclass(frozen, module = "overdrive._core", name = "CallWorker")]
 pub struct PyWorker {
     worker: Mutex<Option<Worker<Call>>>,
@@ -166,7 +189,7 @@ pub struct PyWorker {
 
 #[pymethods]
 impl PyWorker {
-    fn __call__(&self, py: Python<'_>) {
+    fn run(&self, py: Python<'_>) {
         let worker = self.worker.lock().take();
         if let Some(worker) = worker {
             py.detach(|| worker.run());
@@ -176,5 +199,8 @@ impl PyWorker {
 
 fn copy_context(py: Python<'_>) -> PyResult<Py<PyAny>> {
     static COPY_CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    COPY_CONTEXT.import(py, "contextvars", "copy_context")?.call0().map(Bound::unbind)
+    COPY_CONTEXT
+        .import(py, "contextvars", "copy_context")?
+        .call0()
+        .map(Bound::unbind)
 }

@@ -52,7 +52,13 @@ impl<'a, 'py> Probe<'a, 'py> {
         #[allow(clippy::cast_sign_loss)] // a hash is a bit pattern
         let hash = object.hash()? as u64;
         let plain = is_plain(object, 0);
-        Ok(Self { object, hash, plain, verdicts: RefCell::default(), undecided: RefCell::default() })
+        Ok(Self {
+            object,
+            hash,
+            plain,
+            verdicts: RefCell::default(),
+            undecided: RefCell::default(),
+        })
     }
 
     /// Python's hash of the key.
@@ -62,7 +68,10 @@ impl<'a, 'py> Probe<'a, 'py> {
 
     /// Make the key to store.
     pub fn key(&self) -> Key {
-        Key { object: self.object.clone().unbind(), plain: self.plain }
+        Key {
+            object: self.object.clone().unbind(),
+            plain: self.plain,
+        }
     }
 
     /// Decide, under the lock, whether a stored key of equal hash is this one.
@@ -78,7 +87,9 @@ impl<'a, 'py> Probe<'a, 'py> {
         if let Some((_, equal)) = verdicts.iter().find(|(known, _)| known.is(&stored.object)) {
             return *equal;
         }
-        self.undecided.borrow_mut().push(stored.object.clone_ref(py));
+        self.undecided
+            .borrow_mut()
+            .push(stored.object.clone_ref(py));
         false
     }
 
@@ -117,7 +128,7 @@ fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
     if a.is(b) {
         return true;
     }
-    if !a.get_type().is(&b.get_type()) {
+    if !a.get_type().is(b.get_type()) {
         return false;
     }
     if a.is_exact_instance_of::<PyString>() {
@@ -125,7 +136,9 @@ fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
     }
     if let (Ok(a), Ok(b)) = (a.cast_exact::<PyTuple>(), b.cast_exact::<PyTuple>()) {
         return a.len() == b.len()
-            && a.iter_borrowed().zip(b.iter_borrowed()).all(|(a, b)| plain_eq(&a, &b));
+            && a.iter_borrowed()
+                .zip(b.iter_borrowed())
+                .all(|(a, b)| plain_eq(&a, &b));
     }
     if let (Ok(a), Ok(b)) = (a.cast_exact::<PyBytes>(), b.cast_exact::<PyBytes>()) {
         return a.as_bytes() == b.as_bytes();

@@ -1,5 +1,8 @@
 //! The native module `overdrive._core`: what Python sees of `overdrive-core`.
 
+// PyO3 hands arguments over by value.
+#![allow(clippy::needless_pass_by_value)]
+
 mod error;
 mod executor;
 mod key;

@@ -9,7 +9,13 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyType};
 use crate::error::to_python;
 use crate::key::{Key, Probe};
 
-#[pyclass(frozen, subclass, weakref, module = "overdrive._core", name = "ShardedRegistry")]
+#[pyclass(
+    frozen,
+    subclass,
+    weakref,
+    module = "overdrive._core",
+    name = "ShardedRegistry"
+)]
 pub struct PyRegistry {
     inner: Registry<Key, Py<PyAny>>,
 }
@@ -26,8 +32,11 @@ impl PyRegistry {
         let probe = Probe::new(key)?;
         let py = key.py();
         loop {
-            let found =
-                self.inner.get(probe.hash(), |k| probe.matches(k), |value| value.clone_ref(py));
+            let found = self.inner.get(
+                probe.hash(),
+                |k| probe.matches(k),
+                |value| value.clone_ref(py),
+            );
             if found.is_some() || !probe.decide()? {
                 return Ok(found);
             }
@@ -77,7 +86,9 @@ impl PyRegistry {
     #[new]
     #[pyo3(signature = (num_shards=16))]
     fn new(num_shards: usize) -> PyResult<Self> {
-        Ok(Self { inner: Registry::new(num_shards).map_err(to_python)? })
+        Ok(Self {
+            inner: Registry::new(num_shards).map_err(to_python)?,
+        })
     }
 
     /// Makes `ShardedRegistry[K, V]` an alias for type checkers.
@@ -86,7 +97,10 @@ impl PyRegistry {
         cls: &Bound<'py, PyType>,
         item: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        cls.py().import("types")?.getattr("GenericAlias")?.call1((cls, item))
+        cls.py()
+            .import("types")?
+            .getattr("GenericAlias")?
+            .call1((cls, item))
     }
 
     #[getter]
@@ -107,7 +121,11 @@ impl PyRegistry {
     }
 
     #[pyo3(signature = (key, default=None))]
-    fn get(&self, key: &Bound<'_, PyAny>, default: Option<Py<PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    fn get(
+        &self,
+        key: &Bound<'_, PyAny>,
+        default: Option<Py<PyAny>>,
+    ) -> PyResult<Option<Py<PyAny>>> {
         Ok(self.find(key)?.or(default))
     }
 
@@ -126,7 +144,10 @@ impl PyRegistry {
 
     fn get_all<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let all = PyDict::new(py);
-        for (key, value) in self.inner.snapshot(|k, v| (k.object().clone_ref(py), v.clone_ref(py))) {
+        for (key, value) in self
+            .inner
+            .snapshot(|k, v| (k.object().clone_ref(py), v.clone_ref(py)))
+        {
             all.set_item(key, value)?;
         }
         Ok(all)
@@ -141,7 +162,8 @@ impl PyRegistry {
     }
 
     fn __getitem__(&self, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        self.find(key)?.ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
+        self.find(key)?
+            .ok_or_else(|| PyKeyError::new_err(key.clone().unbind()))
     }
 
     fn __setitem__(&self, key: &Bound<'_, PyAny>, value: Py<PyAny>) -> PyResult<()> {

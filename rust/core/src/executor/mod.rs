@@ -152,7 +152,9 @@ impl<T: Send + 'static> Executor<T> {
     /// [`Error::ZeroSize`] if `max_workers` is zero.
     pub fn new(max_workers: usize, host: impl Host<T>) -> Result<Self, Error> {
         if max_workers == 0 {
-            return Err(Error::ZeroSize { argument: "max_workers" });
+            return Err(Error::ZeroSize {
+                argument: "max_workers",
+            });
         }
         let deques: Vec<Deque<T>> = (0..max_workers).map(|_| Deque::new_lifo()).collect();
         let shared = Shared {
@@ -166,7 +168,9 @@ impl<T: Send + 'static> Executor<T> {
             counters: (0..max_workers).map(|_| CachePadded::default()).collect(),
             live: AtomicUsize::new(0),
         };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
     /// Accept a task, and wake or ask for a thread if one is needed to run it.
@@ -228,7 +232,11 @@ impl<T: Send + 'static> Executor<T> {
                 *state = State::Shutdown;
             }
         }
-        let cancelled = if cancel { self.shared.drain() } else { Vec::new() };
+        let cancelled = if cancel {
+            self.shared.drain()
+        } else {
+            Vec::new()
+        };
         self.shared.sleep.wake_all();
         cancelled
     }
@@ -249,7 +257,11 @@ impl<T: Send + 'static> Executor<T> {
     #[must_use]
     pub fn stats(&self) -> Stats {
         let sum = |field: fn(&Counters) -> &AtomicU64| {
-            self.shared.counters.iter().map(|c| field(c).load(Ordering::Relaxed)).sum()
+            self.shared
+                .counters
+                .iter()
+                .map(|c| field(c).load(Ordering::Relaxed))
+                .sum()
         };
         Stats {
             submitted: self.shared.submitted.load(Ordering::Relaxed),

@@ -31,7 +31,10 @@ impl Sleep {
             parked: CachePadded::new(AtomicUsize::new(0)),
             searching: CachePadded::new(AtomicUsize::new(0)),
             vacant: Mutex::new((0..max_workers).rev().collect()),
-            unparkers: parkers.iter().map(|parker| parker.unparker().clone()).collect(),
+            unparkers: parkers
+                .iter()
+                .map(|parker| parker.unparker().clone())
+                .collect(),
             parkers: Mutex::new(parkers.into_iter().map(Some).collect()),
         }
     }
@@ -51,7 +54,9 @@ impl Sleep {
         if self.parked.load(Ordering::SeqCst) == 0 {
             return false;
         }
-        let Some(index) = self.pop_sleeper() else { return false };
+        let Some(index) = self.pop_sleeper() else {
+            return false;
+        };
         self.unparkers[index].unpark();
         true
     }
@@ -126,7 +131,9 @@ impl Sleep {
     /// Leave the list of sleepers. `false` if somebody is already waking this worker.
     fn withdraw(&self, index: usize) -> bool {
         let mut sleepers = self.sleepers.lock();
-        let Some(position) = sleepers.iter().rposition(|&i| i == index) else { return false };
+        let Some(position) = sleepers.iter().rposition(|&i| i == index) else {
+            return false;
+        };
         sleepers.remove(position);
         self.searching.fetch_add(1, Ordering::SeqCst);
         self.parked.store(sleepers.len(), Ordering::SeqCst);

@@ -24,7 +24,11 @@ pub struct Worker<T: Send + 'static> {
 
 impl<T: Send + 'static> Worker<T> {
     pub(super) fn new(shared: Arc<Shared<T>>, index: usize) -> Self {
-        Self { shared, index, started: false }
+        Self {
+            shared,
+            index,
+            started: false,
+        }
     }
 
     /// The index of the worker, below the executor's `max_workers`.
@@ -38,7 +42,9 @@ impl<T: Send + 'static> Worker<T> {
         let shared = Arc::clone(&self.shared);
         let deque = shared.deques.lock()[self.index].take();
         let parker = shared.sleep.take_parker(self.index);
-        let (Some(deque), Some(parker)) = (deque, parker) else { return };
+        let (Some(deque), Some(parker)) = (deque, parker) else {
+            return;
+        };
         self.started = true;
         if shared.host.start() {
             work(&shared, self.index, &Rc::new(deque), &parker);
@@ -53,7 +59,9 @@ impl<T: Send + 'static> Drop for Worker<T> {
     fn drop(&mut self) {
         self.shared.live.fetch_sub(1, Ordering::Relaxed);
         if !self.started {
-            self.shared.sleep.release_worker(self.index, || self.shared.has_work());
+            self.shared
+                .sleep
+                .release_worker(self.index, || self.shared.has_work());
         }
     }
 }
@@ -72,7 +80,13 @@ fn work<T: Send + 'static>(
     parker: &Parker,
 ) {
     let _membership = Membership::enter(shared, deque);
-    let mut tasks = Tasks { shared, deque, index, turn: 0, searching: true };
+    let mut tasks = Tasks {
+        shared,
+        deque,
+        index,
+        turn: 0,
+        searching: true,
+    };
     loop {
         shared.host.run(&mut tasks);
         if !tasks.searching {
@@ -83,7 +97,10 @@ fn work<T: Send + 'static>(
         if !running() && !shared.has_work() {
             return;
         }
-        if shared.sleep.park(index, parker, || shared.has_work() || !running()) {
+        if shared
+            .sleep
+            .park(index, parker, || shared.has_work() || !running())
+        {
             Counters::count(&shared.counters[index].parks);
         }
     }
@@ -96,9 +113,13 @@ struct Membership {
 
 impl Membership {
     fn enter<T: Send + 'static>(shared: &Arc<Shared<T>>, deque: &Rc<Deque<T>>) -> Self {
-        let own: (usize, Rc<dyn Any>) =
-            (Arc::as_ptr(shared) as usize, Rc::clone(deque) as Rc<dyn Any>);
-        Self { outer: CURRENT.replace(Some(own)) }
+        let own: (usize, Rc<dyn Any>) = (
+            Arc::as_ptr(shared) as usize,
+            Rc::clone(deque) as Rc<dyn Any>,
+        );
+        Self {
+            outer: CURRENT.replace(Some(own)),
+        }
     }
 }
 
@@ -138,7 +159,10 @@ impl<T> Tasks<'_, T> {
                 return Some(task);
             }
         }
-        self.deque.pop().or_else(|| self.inject()).or_else(|| self.steal())
+        self.deque
+            .pop()
+            .or_else(|| self.inject())
+            .or_else(|| self.steal())
     }
 
     fn inject(&self) -> Option<T> {
@@ -150,8 +174,9 @@ impl<T> Tasks<'_, T> {
         let stealers = &self.shared.stealers;
         loop {
             let others = (1..stealers.len()).map(|k| (self.index + k) % stealers.len());
-            let found: Steal<T> =
-                others.map(|i| stealers[i].steal_batch_and_pop(self.deque)).collect();
+            let found: Steal<T> = others
+                .map(|i| stealers[i].steal_batch_and_pop(self.deque))
+                .collect();
             match found {
                 Steal::Success(task) => {
                     Counters::count(&self.shared.counters[self.index].steals);
