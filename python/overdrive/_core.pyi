@@ -78,6 +78,13 @@ class CallQueue:
     ) -> Future[_T]: ...
     def shutdown(self, cancel: bool) -> list[Future[Any]]:
         """Accept no more calls and return the futures of those taken back if `cancel`."""
+    def help(self) -> bool:
+        """Run one queued call on this thread; `False` if there is none.
+
+        Raises:
+            BaseException: What the call raised if it is no `Exception`, such as the
+                `KeyboardInterrupt` that was meant for this thread.
+        """
     def queued(self) -> int: ...
     def stats(self) -> dict[str, int]: ...
 

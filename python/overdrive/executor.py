@@ -106,6 +106,20 @@ class WorkStealingExecutor(ThreadPoolExecutor):
         if wait:
             self._workers.join()
 
+    def help(self) -> bool:
+        """Run one call that no thread has taken yet on the current thread.
+
+        This is for a thread that would otherwise wait for the executor's calls to be done.
+
+        Returns:
+            `False` if no call is waiting.
+
+        Raises:
+            BaseException: What the call raised if it is no `Exception`, for example a
+                `KeyboardInterrupt`, which is meant for this thread. Its future has it too.
+        """
+        return self._calls.help()
+
     def stats(self) -> dict[str, int]:
         """Count what the executor has done.
 

@@ -2,6 +2,7 @@
 
 use overdrive_core::executor::{Executor, Host, Tasks, Worker};
 use parking_lot::Mutex;
+use pyo3::exceptions::PyException;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -23,26 +24,31 @@ struct Call {
 
 impl Call {
     /// Run the function, unless the future was cancelled, and settle the future.
-    fn run(self, py: Python<'_>) -> PyResult<()> {
+    ///
+    /// Returns what the function raised if that asks the thread itself to end.
+    fn run(self, py: Python<'_>) -> PyResult<Option<PyErr>> {
         let future = self.future.bind(py);
         if !future
             .call_method0(intern!(py, "set_running_or_notify_cancel"))?
             .is_truthy()?
         {
-            return Ok(());
+            return Ok(None);
         }
         let run = self.context.bind(py).getattr(intern!(py, "run"))?;
         let result = run.call(self.args.bind(py), self.kwargs.as_ref().map(|k| k.bind(py)));
         // Whatever the call referred to is gone before anybody sees its result.
         drop((self.context, self.args, self.kwargs));
-        match result {
-            Ok(value) => future.call_method1(intern!(py, "set_result"), (value,))?,
-            Err(error) => {
-                let exception = error.into_value(py);
-                future.call_method1(intern!(py, "set_exception"), (exception,))?
+        let error = match result {
+            Ok(value) => {
+                future.call_method1(intern!(py, "set_result"), (value,))?;
+                return Ok(None);
             }
+            Err(error) => error,
         };
-        Ok(())
+        let ending = !error.is_instance_of::<PyException>(py);
+        let kept = ending.then(|| error.clone_ref(py));
+        future.call_method1(intern!(py, "set_exception"), (error.into_value(py),))?;
+        Ok(kept)
     }
 }
 
@@ -162,6 +168,14 @@ impl PyCallQueue {
             .into_iter()
             .map(|call| call.future)
             .collect()
+    }
+
+    /// Runs one queued call on this thread; raises what asks this thread to end.
+    fn help(&self, py: Python<'_>) -> PyResult<bool> {
+        match self.executor.steal() {
+            Some(call) => call.run(py)?.map_or(Ok(true), Err),
+            None => Ok(false),
+        }
     }
 
     fn queued(&self) -> usize {

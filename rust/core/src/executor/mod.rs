@@ -50,7 +50,7 @@ enum State {
 pub struct Stats {
     /// Tasks accepted by `submit`.
     pub submitted: u64,
-    /// Tasks handed to a host.
+    /// Tasks handed to a host or taken by `steal`.
     pub started: u64,
     /// Tasks that a worker took from another worker's deque.
     pub steals: u64,
@@ -95,6 +95,10 @@ struct Shared<T> {
     state: RwLock<State>,
 
     submitted: AtomicU64,
+
+    /// Tasks that threads other than workers took.
+    helped: AtomicU64,
+
     counters: Box<[CachePadded<Counters>]>,
 
     /// Worker threads that are wanted and have not ended.
@@ -165,6 +169,7 @@ impl<T: Send + 'static> Executor<T> {
             sleep: Sleep::new(max_workers),
             state: RwLock::new(State::Running),
             submitted: AtomicU64::new(0),
+            helped: AtomicU64::new(0),
             counters: (0..max_workers).map(|_| CachePadded::default()).collect(),
             live: AtomicUsize::new(0),
         };
@@ -183,7 +188,7 @@ impl<T: Send + 'static> Executor<T> {
     /// # Errors
     /// The task comes back with [`Error::Shutdown`] or [`Error::Broken`].
     pub fn submit(&self, task: T) -> Result<Option<Worker<T>>, (T, Error)> {
-        let queued = {
+        {
             let state = self.shared.state.read();
             match *state {
                 State::Running => {}
@@ -191,34 +196,44 @@ impl<T: Send + 'static> Executor<T> {
                 State::Broken => return Err((task, Error::Broken)),
             }
             self.shared.submitted.fetch_add(1, Ordering::Relaxed);
-            self.push(task)
-        };
-        Ok(self.notify(queued))
+            self.push(task);
+        }
+        Ok(self.notify())
     }
 
-    /// Queue a task and return how many tasks that queue holds.
-    fn push(&self, task: T) -> usize {
+    /// Queue a task where the current thread's tasks belong.
+    fn push(&self, task: T) {
         let address = Arc::as_ptr(&self.shared) as usize;
         CURRENT.with_borrow(|current| {
             let own = current.as_ref().filter(|(owner, _)| *owner == address);
             if let Some(deque) = own.and_then(|(_, deque)| deque.downcast_ref::<Deque<T>>()) {
                 deque.push(task);
-                deque.len()
             } else {
                 self.shared.injector.push(task);
-                self.shared.injector.len()
             }
         })
     }
 
     /// Make sure that somebody looks for the task that was just pushed.
-    fn notify(&self, queued: usize) -> Option<Worker<T>> {
+    fn notify(&self) -> Option<Worker<T>> {
         if self.shared.sleep.wake_one() {
             return None;
         }
-        let spawn = self.shared.sleep.claim_worker(queued)?;
+        let spawn = self.shared.sleep.claim_worker(|| self.queued())?;
         self.shared.live.fetch_add(1, Ordering::Relaxed);
         Some(Worker::new(Arc::clone(&self.shared), spawn))
+    }
+
+    /// Take a queued task, to be run by a thread that would otherwise wait for it.
+    ///
+    /// Nobody is woken for what remains: whoever pushed it saw to that.
+    #[must_use = "the task is no longer in any queue"]
+    pub fn steal(&self) -> Option<T> {
+        let shared = &self.shared;
+        let task = take(|| shared.injector.steal())
+            .or_else(|| shared.stealers.iter().find_map(|s| take(|| s.steal())))?;
+        shared.helped.fetch_add(1, Ordering::Relaxed);
+        Some(task)
     }
 
     /// Refuse new tasks; the workers finish what is queued and end.
@@ -265,7 +280,7 @@ impl<T: Send + 'static> Executor<T> {
         };
         Stats {
             submitted: self.shared.submitted.load(Ordering::Relaxed),
-            started: sum(|c| &c.started),
+            started: sum(|c| &c.started) + self.shared.helped.load(Ordering::Relaxed),
             steals: sum(|c| &c.steals),
             parks: sum(|c| &c.parks),
             workers: self.shared.live.load(Ordering::Relaxed),

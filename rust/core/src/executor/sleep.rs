@@ -19,6 +19,9 @@ pub(super) struct Sleep {
     /// Indices of workers that may still be started, lowest last.
     vacant: Mutex<Vec<usize>>,
 
+    /// The length of `vacant`, readable without the lock.
+    vacancies: AtomicUsize,
+
     parkers: Mutex<Vec<Option<Parker>>>,
     unparkers: Box<[Unparker]>,
 }
@@ -31,6 +34,7 @@ impl Sleep {
             parked: CachePadded::new(AtomicUsize::new(0)),
             searching: CachePadded::new(AtomicUsize::new(0)),
             vacant: Mutex::new((0..max_workers).rev().collect()),
+            vacancies: AtomicUsize::new(max_workers),
             unparkers: parkers
                 .iter()
                 .map(|parker| parker.unparker().clone())
@@ -76,18 +80,28 @@ impl Sleep {
     }
 
     /// Take the right to start a worker, if more tasks are queued than workers look for them.
-    pub(super) fn claim_worker(&self, queued: usize) -> Option<usize> {
-        if queued <= self.searching.load(Ordering::SeqCst) {
+    ///
+    /// `queued` counts the tasks of all queues; it is called only while a worker may be started.
+    pub(super) fn claim_worker(&self, queued: impl FnOnce() -> usize) -> Option<usize> {
+        if self.vacancies.load(Ordering::Relaxed) == 0
+            || queued() <= self.searching.load(Ordering::SeqCst)
+        {
             return None;
         }
-        let index = self.vacant.lock().pop()?;
+        let mut vacant = self.vacant.lock();
+        let index = vacant.pop()?;
+        self.vacancies.store(vacant.len(), Ordering::Relaxed);
         self.searching.fetch_add(1, Ordering::SeqCst);
         Some(index)
     }
 
     /// Give back the right to be a worker, which was never used and still counts as searching.
     pub(super) fn release_worker(&self, index: usize, more: impl FnOnce() -> bool) {
-        self.vacant.lock().push(index);
+        {
+            let mut vacant = self.vacant.lock();
+            vacant.push(index);
+            self.vacancies.store(vacant.len(), Ordering::Relaxed);
+        }
         self.found(more);
     }
 
