@@ -2,11 +2,13 @@
 
 import inspect
 import logging
+import math
+import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from overdrive.agents.config import OptimizationConfig
 from overdrive.agents.mailbox import Gathering, Mailbox, Operation
@@ -21,6 +23,10 @@ _log = logging.getLogger(__name__)
 OPERATIONS_PER_TURN = 32
 """After so many operations an agent goes to the end of the queue, so that a busy one is no hog."""
 
+HANDOVER_SECONDS = 0.001 if getattr(sys, "_is_gil_enabled", lambda: True)() else 0.0002
+"""Steps that are expected to take less than this in all are not spread over threads."""
+
+K = TypeVar("K", bound=Hashable)
 Pair = tuple[Mailbox, Any]
 
 
@@ -142,14 +148,14 @@ class OptimizedAgentManager:
             raise result
         return result
 
-    def step_agents(self, observations: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+    def step_agents(self, observations: Mapping[K, Any]) -> dict[K, Any]:
         """Step each agent with its observation, and wait for all.
 
         Returns:
             By agent what `step` returned, or the exception it raised; a `KeyError` for an agent
             that does not exist.
         """
-        missing: dict[Hashable, Any] = {}
+        missing: dict[K, Any] = {}
         pairs: list[Pair] = []
         find = self._mailboxes.get
         for agent_id, observation in observations.items():
@@ -158,7 +164,8 @@ class OptimizedAgentManager:
                 missing[agent_id] = KeyError(agent_id)
             else:
                 pairs.append((mailbox, observation))
-        return missing | self._perform(_step, pairs)
+        results: dict[Any, Any] = self._perform(_step, pairs)
+        return missing | results
 
     def send(self, recipient: Hashable, message: Any, *, sender: Hashable | None = None) -> bool:
         """Have a message delivered to one agent, after what was asked of it before.
@@ -210,7 +217,7 @@ class OptimizedAgentManager:
             TimeoutError: After `timeout` seconds.
         """
         self._refuse_inside_an_operation()
-        self._activity.wait(timeout)
+        self._activity.wait(timeout, self._executor.help)
 
     def checkpoint(self, marker: Mapping[str, Any]) -> int:
         """Drain, and hand the states of all agents that did something to the sink's thread.
@@ -333,17 +340,29 @@ class OptimizedAgentManager:
             ),
         ]
         self._schedule(waiting)
-        self._run(work)
+        self._run(work, len(pairs))
         gathering.wait()
         return gathering.results
 
-    def _run(self, work: list[Callable[[], None]]) -> None:
-        """Have pieces of work done, the last of them by this thread, which would only wait."""
-        for piece in work[:-1]:
-            self._submit(piece)
-        for piece in work[-1:]:
-            self._activity.enter()
-            self._do(piece)
+    def _run(self, work: list[Callable[[], None]], agents: int) -> None:
+        """Have pieces of work done, the last of them by this thread, which would only wait.
+
+        What takes less time than waking another thread is all done here, as long as it does.
+        """
+        began = time.perf_counter()
+        alone = self._counts.pace * agents < HANDOVER_SECONDS
+        try:
+            while work:
+                if not alone:
+                    while len(work) > 1:
+                        self._submit(work.pop())
+                self._activity.enter()
+                self._do(work.pop())
+                alone = alone and time.perf_counter() - began < HANDOVER_SECONDS
+        except BaseException:
+            for piece in work:
+                self._submit(piece)
+            raise
 
     def _submit(self, piece: Callable[[], None]) -> None:
         self._activity.enter()
@@ -521,7 +540,14 @@ class _Activity:
             if self._pieces == 0:
                 self._changed.notify_all()
 
-    def wait(self, timeout: float | None) -> None:
+    def wait(self, timeout: float | None, help_out: Callable[[], bool]) -> None:
+        """Do pieces that are queued, then wait for those that are running."""
+        began = time.monotonic()
+        while self._pieces and help_out():
+            if timeout is not None and time.monotonic() - began >= timeout:
+                break
+        if timeout is not None:
+            timeout = max(0.0, began + timeout - time.monotonic())
         with self._changed:
             if not self._changed.wait_for(lambda: self._pieces == 0, timeout):
                 raise TimeoutError(
@@ -537,6 +563,8 @@ class _Counts:
         self._steps = 0
         self._batches = 0
         self._seconds = 0.0
+        self.pace = math.inf
+        """Seconds that a step takes lately."""
         self._failures = 0
         self._messages = 0
         self._dead_letters = 0
@@ -546,6 +574,8 @@ class _Counts:
             self._steps += steps
             self._batches += 1
             self._seconds += seconds
+            pace = seconds / steps
+            self.pace = pace if self.pace == math.inf else self.pace + (pace - self.pace) / 8
             self._failures += failures
 
     def fail(self, failures: int) -> None:
