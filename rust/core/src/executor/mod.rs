@@ -211,7 +211,7 @@ impl<T: Send + 'static> Executor<T> {
             } else {
                 self.shared.injector.push(task);
             }
-        })
+        });
     }
 
     /// Make sure that somebody looks for the task that was just pushed.
