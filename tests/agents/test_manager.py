@@ -182,14 +182,16 @@ def test_an_agent_may_send_but_not_wait_inside_its_step(manager):
 
 
 def test_drain_times_out_with_a_clear_error(manager):
-    release = threading.Event()
+    began, release = threading.Event(), threading.Event()
 
     class Slow(Recorder):
         def receive(self, message):
+            began.set()
             release.wait(10)
 
     manager.register_agent("slow", Slow())
     manager.send("slow", 1)
+    assert began.wait(10)
     with pytest.raises(TimeoutError, match="still pending after 0"):
         manager.drain(0)
     release.set()
