@@ -90,9 +90,9 @@ miri: ## Look for undefined behaviour in the core crate
 docs: $(STAMPS)/environment $(STAMPS)/group-docs ## Build the documentation into site/
 	$(BIN)/zensical build --strict --clean
 
-bench: build $(STAMPS)/group-bench ## Measure the current commit (BENCH_FLAGS="--bench registry")
+bench: $(STAMPS)/environment $(STAMPS)/group-bench ## Measure the current commit (BENCH_FLAGS="--bench registry")
 	@git diff --quiet HEAD || echo "bench: changes that are not committed are not measured"
-	$(BIN)/asv machine --config asv_benchmarks/asv.conf.json --yes
+	$(BIN)/asv machine --config asv_benchmarks/asv.conf.json --yes >/dev/null
 	$(BIN)/asv run --config asv_benchmarks/asv.conf.json --show-stderr $(BENCH_FLAGS) HEAD^!
 
 check-wheel: $(STAMPS)/environment ## Test a wheel from the sdist away from the checkout (WHEEL=file)
