@@ -96,7 +96,7 @@ bench: $(STAMPS)/environment $(STAMPS)/group-bench ## Measure the current commit
 	$(BIN)/asv run --config asv_benchmarks/asv.conf.json --show-stderr $(BENCH_FLAGS) HEAD^!
 
 check-wheel: $(STAMPS)/environment ## Test a wheel from the sdist away from the checkout (WHEEL=file)
-	bash .ci/check-wheel $(BIN)/python $(WHEEL)
+	WHEEL="$(WHEEL)" PYTEST_FLAGS="$(PYTEST_FLAGS)" bash .ci/check-wheel $(BIN)/python
 
 check-version: ## Check that TAG=v1.2.3 is the version of the workspace
 	@version=$$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml); \
