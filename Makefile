@@ -78,9 +78,8 @@ test-free-threaded: ## Build and test without the GIL (FREE_THREADED_PYTHON=/pat
 
 cover: build $(STAMPS)/group-cover ## Measure what the tests reach, in Python and in the core crate
 	$(BIN)/pytest --cov=overdrive --cov-branch --cov-report=term-missing:skip-covered $(PYTEST_FLAGS)
-	@cargo llvm-cov --version >/dev/null 2>&1 \
-		|| $(call MISSING,cargo-llvm-cov for the core crate: cargo install cargo-llvm-cov)
-	cargo llvm-cov --package overdrive-core
+	@if cargo llvm-cov --version >/dev/null 2>&1; then cargo llvm-cov --package overdrive-core; \
+		else echo "cover left the core crate out; it needs: cargo install cargo-llvm-cov"; fi
 
 miri: ## Look for undefined behaviour in the core crate
 	@cargo +nightly miri --version >/dev/null 2>&1 \
