@@ -205,7 +205,8 @@ pub struct PyWorker {
 impl PyWorker {
     fn run(&self, py: Python<'_>) {
         let worker = self.worker.lock().take();
-        if let Some(worker) = worker {
+        // The worker is dropped attached: it may be the last owner of the executor's references.
+        if let Some(mut worker) = worker {
             py.detach(|| worker.run());
         }
     }

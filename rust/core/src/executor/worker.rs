@@ -38,7 +38,10 @@ impl<T: Send + 'static> Worker<T> {
     }
 
     /// Work on the current thread until the executor is shut down and its queues are empty.
-    pub fn run(mut self) {
+    ///
+    /// The caller drops the worker afterwards, and with the last worker of a dropped executor also
+    /// its host.
+    pub fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
         let deque = shared.deques.lock()[self.index].take();
         let parker = shared.sleep.take_parker(self.index);
