@@ -42,31 +42,39 @@ pub struct Probe<'a, 'py> {
     object: &'a Bound<'py, PyAny>,
     hash: u64,
     plain: bool,
-    verdicts: RefCell<Vec<(Py<PyAny>, bool)>>,
-    undecided: RefCell<Vec<Py<PyAny>>>,
+    /// Made when the first stored key cannot be decided at once, which is rare.
+    foreign: RefCell<Option<Box<Foreign>>>,
+}
+
+/// Stored keys of equal hash that only Python can compare.
+#[derive(Default)]
+struct Foreign {
+    verdicts: Vec<(Py<PyAny>, bool)>,
+    undecided: Vec<Py<PyAny>>,
 }
 
 impl<'a, 'py> Probe<'a, 'py> {
     /// Hash the key, which may run Python code and raise.
+    #[inline]
     pub fn new(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
         #[allow(clippy::cast_sign_loss)] // a hash is a bit pattern
         let hash = object.hash()? as u64;
-        let plain = is_plain(object, 0);
         Ok(Self {
             object,
             hash,
-            plain,
-            verdicts: RefCell::default(),
-            undecided: RefCell::default(),
+            plain: object.is_exact_instance_of::<PyString>() || is_plain(object, 0),
+            foreign: RefCell::default(),
         })
     }
 
     /// Python's hash of the key.
+    #[inline]
     pub fn hash(&self) -> u64 {
         self.hash
     }
 
     /// Make the key to store.
+    #[inline]
     pub fn key(&self) -> Key {
         Key {
             object: self.object.clone().unbind(),
@@ -75,38 +83,56 @@ impl<'a, 'py> Probe<'a, 'py> {
     }
 
     /// Decide, under the lock, whether a stored key of equal hash is this one.
+    #[inline]
     pub fn matches(&self, stored: &Key) -> bool {
         if stored.object.is(self.object) {
-            return true;
+            true
+        } else if self.plain && stored.plain {
+            plain_eq(stored.object.bind(self.object.py()), self.object)
+        } else {
+            self.recall(&stored.object)
         }
-        let py = self.object.py();
-        if self.plain && stored.plain {
-            return plain_eq(stored.object.bind(py), self.object);
-        }
-        let verdicts = self.verdicts.borrow();
-        if let Some((_, equal)) = verdicts.iter().find(|(known, _)| known.is(&stored.object)) {
+    }
+
+    /// Answer from the comparisons made so far, or note that one is missing.
+    #[cold]
+    fn recall(&self, stored: &Py<PyAny>) -> bool {
+        let mut foreign = self.foreign.borrow_mut();
+        let foreign = foreign.get_or_insert_with(Box::default);
+        if let Some((_, equal)) = foreign.verdicts.iter().find(|(known, _)| known.is(stored)) {
             return *equal;
         }
-        self.undecided
-            .borrow_mut()
-            .push(stored.object.clone_ref(py));
+        foreign.undecided.push(stored.clone_ref(self.object.py()));
         false
     }
 
     /// Whether the last look-up met keys that it could not decide.
+    #[inline]
     pub fn is_undecided(&self) -> bool {
-        !self.undecided.borrow().is_empty()
+        let foreign = self.foreign.borrow();
+        foreign.as_ref().is_some_and(|f| !f.undecided.is_empty())
     }
 
     /// Compare, with no lock held, what was left undecided. `true` means: look again.
+    #[inline]
     pub fn decide(&self) -> PyResult<bool> {
-        let undecided = self.undecided.take();
-        let again = !undecided.is_empty();
-        for stored in undecided {
-            let equal = stored.bind(self.object.py()).eq(self.object)?;
-            self.verdicts.borrow_mut().push((stored, equal));
+        if self.is_undecided() {
+            self.compare()?;
+            return Ok(true);
         }
-        Ok(again)
+        Ok(false)
+    }
+
+    #[cold]
+    fn compare(&self) -> PyResult<()> {
+        // The comparisons may come back to the code that holds this probe, not to the probe.
+        let mut foreign = self.foreign.take().unwrap_or_default();
+        for stored in foreign.undecided.drain(..) {
+            let equal = stored.bind(self.object.py()).eq(self.object)?;
+            foreign.verdicts.push((stored, equal));
+        }
+        self.foreign.replace(Some(foreign));
+        Ok(())
     }
 }
 
@@ -125,20 +151,17 @@ fn is_plain(object: &Bound<'_, PyAny>, depth: u32) -> bool {
 
 /// Compare two plain keys without allocating, raising or calling back.
 fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
-    if a.is(b) {
-        return true;
-    }
-    if !a.get_type().is(b.get_type()) {
-        return false;
-    }
     if a.is_exact_instance_of::<PyString>() {
-        return str_eq(a, b);
+        return b.is_exact_instance_of::<PyString>() && str_eq(a, b);
+    }
+    if a.get_type_ptr() != b.get_type_ptr() {
+        return false;
     }
     if let (Ok(a), Ok(b)) = (a.cast_exact::<PyTuple>(), b.cast_exact::<PyTuple>()) {
         return a.len() == b.len()
             && a.iter_borrowed()
                 .zip(b.iter_borrowed())
-                .all(|(a, b)| plain_eq(&a, &b));
+                .all(|(a, b)| a.is(&*b) || plain_eq(&a, &b));
     }
     if let (Ok(a), Ok(b)) = (a.cast_exact::<PyBytes>(), b.cast_exact::<PyBytes>()) {
         return a.as_bytes() == b.as_bytes();
