@@ -7,6 +7,7 @@
 
 use hashbrown::hash_table::{Entry as TableEntry, OccupiedEntry, VacantEntry};
 use hashbrown::HashTable;
+use parking_lot::lock_api::RawRwLock;
 
 use crate::shards::{mix, Shards};
 use crate::Error;
@@ -20,9 +21,9 @@ struct Record<K, V> {
 
 type Table<K, V> = HashTable<Record<K, V>>;
 
-/// A concurrent map from keys to values.
-pub struct Registry<K, V> {
-    shards: Shards<Table<K, V>>,
+/// A concurrent map from keys to values. `L` is the kind of lock.
+pub struct Registry<K, V, L: RawRwLock = parking_lot::RawRwLock> {
+    shards: Shards<Table<K, V>, L>,
 }
 
 /// What [`Registry::entry`] found, still under the lock of the shard.
@@ -74,7 +75,7 @@ impl<K, V> Vacant<'_, K, V> {
     }
 }
 
-impl<K, V> Registry<K, V> {
+impl<K, V, L: RawRwLock> Registry<K, V, L> {
     /// Make an empty registry of `num_shards` shards.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! A fixed row of locks, one of which is chosen by hash.
 
 use crossbeam_utils::CachePadded;
-use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use parking_lot::lock_api::{RawRwLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::Error;
 
@@ -20,15 +20,15 @@ pub const fn mix(hash: u64) -> u64 {
     h ^ (h >> 33)
 }
 
-/// A row of independently locked values.
+/// A row of independently locked values. `L` is the kind of lock.
 ///
 /// No method takes a second lock while it holds a first, except the `lock_all` pair, which go in
 /// index order; so the shards cannot deadlock among themselves.
-pub struct Shards<T> {
-    row: Box<[CachePadded<RwLock<T>>]>,
+pub struct Shards<T, L: RawRwLock = parking_lot::RawRwLock> {
+    row: Box<[CachePadded<RwLock<L, T>>]>,
 }
 
-impl<T: Default> Shards<T> {
+impl<T: Default, L: RawRwLock> Shards<T, L> {
     /// Make `count` default values.
     ///
     /// # Errors
@@ -46,7 +46,7 @@ impl<T: Default> Shards<T> {
     }
 }
 
-impl<T> Shards<T> {
+impl<T, L: RawRwLock> Shards<T, L> {
     /// The number of shards, never zero.
     #[must_use]
     pub fn count(&self) -> usize {
@@ -57,7 +57,7 @@ impl<T> Shards<T> {
     ///
     /// Bits 16 to 47 decide: the tables inside a shard use the lowest bits for the bucket and the
     /// highest seven for the tag, and would lose by sharing them.
-    fn of(&self, mixed: u64) -> &RwLock<T> {
+    fn of(&self, mixed: u64) -> &RwLock<L, T> {
         let middle = (mixed >> 16) & 0xffff_ffff;
         let index = (middle * self.row.len() as u64) >> 32;
         #[allow(clippy::cast_possible_truncation)] // below row.len(), which is a usize
@@ -65,39 +65,39 @@ impl<T> Shards<T> {
     }
 
     /// Lock the shard of a mixed hash for reading.
-    pub fn read(&self, mixed: u64) -> RwLockReadGuard<'_, T> {
+    pub fn read(&self, mixed: u64) -> RwLockReadGuard<'_, L, T> {
         self.of(mixed).read()
     }
 
     /// Lock the shard of a mixed hash for writing.
-    pub fn write(&self, mixed: u64) -> RwLockWriteGuard<'_, T> {
+    pub fn write(&self, mixed: u64) -> RwLockWriteGuard<'_, L, T> {
         self.of(mixed).write()
     }
 
     /// Lock every shard for reading: a view of one moment.
     #[must_use]
-    pub fn read_all(&self) -> Vec<RwLockReadGuard<'_, T>> {
+    pub fn read_all(&self) -> Vec<RwLockReadGuard<'_, L, T>> {
         self.row.iter().map(|shard| shard.read()).collect()
     }
 
     /// Lock every shard for writing.
     #[must_use]
-    pub fn write_all(&self) -> Vec<RwLockWriteGuard<'_, T>> {
+    pub fn write_all(&self) -> Vec<RwLockWriteGuard<'_, L, T>> {
         self.row.iter().map(|shard| shard.write()).collect()
     }
 
     /// Visit the shards one after another, each under its own read lock.
-    pub fn each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, T>> {
+    pub fn each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, L, T>> {
         self.row.iter().map(|shard| shard.read())
     }
 
     /// Visit the shards that nobody is writing at this moment, without waiting.
-    pub fn try_each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, T>> {
+    pub fn try_each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, L, T>> {
         self.row.iter().filter_map(|shard| shard.try_read())
     }
 
     /// Visit the shards for writing that nobody uses at this moment, without waiting.
-    pub fn try_each_mut(&self) -> impl Iterator<Item = RwLockWriteGuard<'_, T>> {
+    pub fn try_each_mut(&self) -> impl Iterator<Item = RwLockWriteGuard<'_, L, T>> {
         self.row.iter().filter_map(|shard| shard.try_write())
     }
 }

@@ -6,6 +6,7 @@
 mod error;
 mod executor;
 mod key;
+mod lock;
 mod registry;
 
 use pyo3::prelude::*;

@@ -8,6 +8,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyType};
 
 use crate::error::to_python;
 use crate::key::{Key, Probe};
+use crate::lock::Lock;
 
 #[pyclass(
     frozen,
@@ -17,7 +18,7 @@ use crate::key::{Key, Probe};
     name = "ShardedRegistry"
 )]
 pub struct PyRegistry {
-    inner: Registry<Key, Py<PyAny>>,
+    inner: Registry<Key, Py<PyAny>, Lock>,
 }
 
 /// What an attempt under the lock ended with.

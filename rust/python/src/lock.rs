@@ -1,0 +1,79 @@
+//! The kind of lock around what is only ever used while attached to the interpreter.
+//!
+//! Under a global interpreter lock, attached threads run one at a time, and hand over only where
+//! Python code runs or a thread detaches. Both are ruled out while one of our locks is held, so
+//! that such a lock is never waited for: it is a mark, set and taken off without atomic
+//! read-modify-write operations, which would make up a third of a look-up. The mark is still needed,
+//! because the garbage collector may visit an object in the middle of its own operation, and it
+//! turns a breach of the rule into a panic instead of a data race.
+//!
+//! On a free-threaded build the lock is a real one.
+
+#[cfg(Py_GIL_DISABLED)]
+pub type Lock = parking_lot::RawRwLock;
+
+#[cfg(not(Py_GIL_DISABLED))]
+pub use attached::Lock;
+
+#[cfg(not(Py_GIL_DISABLED))]
+mod attached {
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use parking_lot::lock_api::{GuardNoSend, RawRwLock};
+
+    const WRITING: usize = usize::MAX;
+
+    /// Zero if free, the number of readers, or [`WRITING`].
+    pub struct Lock(AtomicUsize);
+
+    // SAFETY: all uses are attached, hence ordered by the interpreter lock, and no thread gives that
+    // up between the load and the store of one method; so the mark excludes as a lock must.
+    unsafe impl RawRwLock for Lock {
+        #[allow(clippy::declare_interior_mutable_const)] // the trait asks for it
+        const INIT: Self = Self(AtomicUsize::new(0));
+
+        type GuardMarker = GuardNoSend;
+
+        fn lock_shared(&self) {
+            if !self.try_lock_shared() {
+                held();
+            }
+        }
+
+        fn try_lock_shared(&self) -> bool {
+            let mark = self.0.load(Relaxed);
+            let free = mark < WRITING - 1;
+            if free {
+                self.0.store(mark + 1, Relaxed);
+            }
+            free
+        }
+
+        unsafe fn unlock_shared(&self) {
+            self.0.store(self.0.load(Relaxed) - 1, Relaxed);
+        }
+
+        fn lock_exclusive(&self) {
+            if !self.try_lock_exclusive() {
+                held();
+            }
+        }
+
+        fn try_lock_exclusive(&self) -> bool {
+            let free = self.0.load(Relaxed) == 0;
+            if free {
+                self.0.store(WRITING, Relaxed);
+            }
+            free
+        }
+
+        unsafe fn unlock_exclusive(&self) {
+            self.0.store(0, Relaxed);
+        }
+    }
+
+    #[cold]
+    fn held() -> ! {
+        panic!("an object was used inside its own operation, or by a thread that is not attached");
+    }
+}
