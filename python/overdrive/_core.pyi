@@ -1,13 +1,25 @@
 """The native module: engines written in Rust."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import Future
 from types import GenericAlias
-from typing import Any, Generic, ParamSpec, TypeVar, final, overload
+from typing import Any, ClassVar, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
 
+from _typeshed import SupportsKeysAndGetItem
 from typing_extensions import disjoint_base
 
-__all__ = ["CallQueue", "CallWorker", "ShardedRegistry", "__version__"]
+from overdrive.registry import RegistryItems, RegistryKeys, RegistryValues
+
+__all__ = [
+    "ABSENT",
+    "Absent",
+    "CallQueue",
+    "CallWorker",
+    "Change",
+    "ShardedRegistry",
+    "Watch",
+    "__version__",
+]
 
 __version__: str
 
@@ -17,16 +29,66 @@ _D = TypeVar("_D")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
-@disjoint_base
-class ShardedRegistry(Generic[_K, _V]):
-    """The native part of `overdrive.registry.ShardedRegistry`.
+@final
+class Absent:
+    """The type of `ABSENT`."""
 
-    Keys are hashed and compared as by `dict`: an exception of `__hash__` or `__eq__` reaches the
-    caller and leaves the registry as it was, and both may use the same registry. Every method is
-    atomic and may be called from any thread.
+ABSENT: Final[Absent]
+"""Stands, in `ShardedRegistry.compare_and_set`, for the value of a key that is not there."""
+
+@final
+class Change(Generic[_K, _V]):
+    """What happened to one key of a registry."""
+
+    __match_args__ = ("kind", "key", "old", "new")
+    @property
+    def kind(self) -> Literal["added", "replaced", "removed"]: ...
+    @property
+    def key(self) -> _K:
+        """The key, as the registry stores it."""
+    @property
+    def old(self) -> _V | None:
+        """The value before, `None` if the key was added."""
+    @property
+    def new(self) -> _V | None:
+        """The value after, `None` if the key was removed."""
+
+@final
+class Watch:
+    """Ends the calls of one callback of a registry, by `close()` or as a context manager."""
+
+    def close(self) -> None:
+        """Make no further call; again is harmless.
+
+        A call that another thread is making at this moment is not waited for.
+        """
+    @property
+    def closed(self) -> bool: ...
+    def __enter__(self) -> Watch: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@disjoint_base
+class ShardedRegistry(MutableMapping[_K, _V]):
+    """Map keys to values in independently locked shards.
+
+    A `MutableMapping` with the operations of `dict`, each of them atomic, from any thread. Keys are
+    hashed and compared as by `dict`: an exception of `__hash__` or `__eq__` reaches the caller and
+    leaves the registry as it was, and both may use the same registry. There is no order.
+
+    Iteration goes over a copy of one moment: changes meanwhile are allowed, and not seen. The views
+    that `keys()`, `values()` and `items()` give show the content of the moment of each use.
+
+    Functions given to `get_or_create`, `update`, `pop_if` and `watch` are called with no lock held
+    and may use the registry.
+
+    Args:
+        num_shards: Number of independent locks, 16 unless given.
+
+    Raises:
+        ValueError: If `num_shards` is not in 1 to 65536.
     """
 
-    def __new__(cls, num_shards: int = 16) -> ShardedRegistry[_K, _V]: ...
+    def __new__(cls, num_shards: int | None = None) -> Self: ...
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
     @property
@@ -38,28 +100,160 @@ class ShardedRegistry(Generic[_K, _V]):
         Returns:
             Whether the value was stored; `False` means that the key keeps its first value.
         """
+    def register_many(
+        self, agents: SupportsKeysAndGetItem[_K, _V] | Iterable[tuple[_K, _V]]
+    ) -> int:
+        """Register each pair of a mapping or an iterable.
+
+        Each registration is atomic, not all together.
+
+        Returns:
+            How many values were stored.
+        """
     @overload
     def get(self, key: _K, default: None = None) -> _V | None: ...
     @overload
     def get(self, key: _K, default: _D) -> _V | _D: ...
     @overload
+    def get_many(self, keys: Iterable[_K], default: None = None) -> list[_V | None]: ...
+    @overload
+    def get_many(self, keys: Iterable[_K], default: _D) -> list[_V | _D]:
+        """Get the values of many keys, in the order of the keys.
+
+        Each look-up is atomic; for all at one moment use `snapshot`.
+        """
+    @overload
     def remove(self, key: _K, default: None = None) -> _V | None: ...
     @overload
-    def remove(self, key: _K, default: _D) -> _V | _D: ...
+    def remove(self, key: _K, default: _D) -> _V | _D:
+        """Remove a key if it is there, and return its value."""
+    @overload
+    def remove_many(self, keys: Iterable[_K], default: None = None) -> list[_V | None]: ...
+    @overload
+    def remove_many(self, keys: Iterable[_K], default: _D) -> list[_V | _D]:
+        """Remove many keys and return their values, in the order of the keys."""
+    def get_or_create(self, key: _K, factory: Callable[[], _V]) -> _V:
+        """Get a value, or store what the factory makes.
+
+        At most one thread at a time runs a factory for the same key; others that want it wait, and
+        a signal handler that raises ends the wait. If the factory raises, the exception goes to the
+        caller whose factory it was, and the next of the waiting runs its own.
+
+        Raises:
+            RuntimeError: If the factory waits for its own key, directly or through the factories of
+                other threads.
+        """
+    def compare_and_set(self, key: _K, expected: _V | Absent, new: _V | Absent) -> bool:
+        """Store a value if the present one is as expected.
+
+        The values are compared as by `in`: identical or equal. `ABSENT` as `expected` means that
+        the key must be missing, and as `new` that it is to be removed.
+
+        Returns:
+            Whether the present value was as expected, and `new` is in its place.
+
+        Raises:
+            RuntimeError: If the comparison itself replaces the value again and again.
+        """
+    def pop_if(
+        self, key: _K, predicate: Callable[[_V], object], default: _D | None = None
+    ) -> _V | _D | None:
+        """Remove a key if the predicate is true of its value.
+
+        The predicate may be called more than once, if the value is replaced meanwhile.
+
+        Returns:
+            The removed value, or `default`.
+
+        Raises:
+            RuntimeError: If the predicate itself replaces the value again and again.
+        """
+    def watch(self, callback: Callable[[Change[_K, _V]], object]) -> Watch:
+        """Call a function after each change that begins after `watch` has returned.
+
+        All changes of one key are told in the order in which they happened, and no two calls are
+        made at the same time. The thread that made a change tells it before its method returns,
+        unless another thread is telling changes at that moment: then that one tells it too. So a
+        callback that changes the registry is not called recursively, but told after it returns.
+        An exception of a callback is reported to `sys.unraisablehook`, and stops nothing.
+
+        A thread may have to tell the changes of others for as long as they go on making some, and
+        changes that are made faster than they are told pile up. Callbacks should be short.
+
+        Returns:
+            A handle that ends the calls. The registry keeps the callback until then.
+        """
     def size(self) -> int:
         """Count the entries."""
     def get_all(self) -> dict[_K, _V]:
+        """Copy all entries, as they were at one moment."""
+    def snapshot(self) -> dict[_K, _V]:
         """Copy all entries, as they were at one moment."""
     def get_agent_ids(self) -> list[_K]:
         """Copy all keys, as they were at one moment."""
     def clear(self) -> None:
         """Remove all entries at one moment."""
+    @overload
+    def pop(self, key: _K) -> _V: ...
+    @overload
+    def pop(self, key: _K, default: _D) -> _V | _D: ...
+    def popitem(self) -> tuple[_K, _V]:
+        """Remove and return some pair.
+
+        Raises:
+            KeyError: If the registry is empty.
+        """
+    @overload
+    def setdefault(
+        self: ShardedRegistry[_K, _D | None], key: _K, default: None = None
+    ) -> _D | None: ...
+    @overload
+    def setdefault(self, key: _K, default: _V) -> _V: ...
+    @overload
+    def update(self, key: _K, function: Callable[[_V], _V], /, *, default: _V = ...) -> _V: ...
+    @overload
+    def update(self, other: SupportsKeysAndGetItem[_K, _V], /, **kwargs: _V) -> None: ...
+    @overload
+    def update(self, other: Iterable[tuple[_K, _V]], /, **kwargs: _V) -> None: ...
+    @overload
+    def update(self, **kwargs: _V) -> None:
+        """Replace one value by what a function makes of it, or store many values.
+
+        With two positional arguments, of which the second is callable, the value of the first is
+        replaced: `update("hits", lambda n: n + 1, default=0)`. The function is called again if the
+        value was replaced meanwhile, so it should return a new value and change nothing. With other
+        arguments it is the `update` of `dict`, which stores pair after pair.
+
+        Returns:
+            The new value, or `None` if many were stored.
+
+        Raises:
+            KeyError: If the key is missing and there is no default.
+            RuntimeError: If the function itself replaces the value again and again.
+        """
+    def keys(self) -> RegistryKeys[_K]: ...
+    def values(self) -> RegistryValues[_V]: ...
+    def items(self) -> RegistryItems[_K, _V]: ...
+    def copy(self) -> ShardedRegistry[_K, _V]:
+        """Make a registry of the same entries, as they were at one moment."""
     def __getitem__(self, key: _K, /) -> _V: ...
     def __setitem__(self, key: _K, value: _V, /) -> None: ...
     def __delitem__(self, key: _K, /) -> None: ...
     def __contains__(self, key: object, /) -> bool: ...
     def __len__(self) -> int: ...
     def __iter__(self) -> Iterator[_K]: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __lt__(self, other: object, /) -> bool: ...
+    def __le__(self, other: object, /) -> bool: ...
+    def __gt__(self, other: object, /) -> bool: ...
+    def __ge__(self, other: object, /) -> bool: ...
+    def __or__(self, other: Mapping[_K, _V], /) -> ShardedRegistry[_K, _V]: ...
+    def __ror__(self, other: Mapping[_K, _V], /) -> ShardedRegistry[_K, _V]: ...
+    def __ior__(
+        self, other: SupportsKeysAndGetItem[_K, _V] | Iterable[tuple[_K, _V]], /
+    ) -> Self: ...
+    __hash__: ClassVar[None]  # type: ignore[assignment] # as of every mutable mapping
 
 @final
 class CallQueue:

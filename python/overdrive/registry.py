@@ -1,36 +1,53 @@
 """A concurrent mapping that many threads read and write without a lock of their own."""
 
-from collections.abc import MutableMapping
-from typing import Any, TypeVar
+from collections.abc import ItemsView, Iterator, KeysView, MutableMapping, ValuesView
+from typing import TypeVar
 
-from overdrive import _core
+from overdrive._core import ABSENT, Absent, Change, ShardedRegistry, Watch
 
-__all__ = ["LockFreeAgentRegistry", "ShardedRegistry"]
+__all__ = [
+    "ABSENT",
+    "Absent",
+    "Change",
+    "LockFreeAgentRegistry",
+    "RegistryItems",
+    "RegistryKeys",
+    "RegistryValues",
+    "ShardedRegistry",
+    "Watch",
+]
 
 K = TypeVar("K")
 V = TypeVar("V")
 
+LockFreeAgentRegistry = ShardedRegistry
+MutableMapping.register(ShardedRegistry)
 
-class ShardedRegistry(_core.ShardedRegistry[K, V], MutableMapping[K, V]):
-    """Map keys to values in independently locked shards.
 
-    A `MutableMapping`: every operation of `dict` works, each single one atomically. Iteration goes
-    over a consistent copy of the keys, so changing the registry meanwhile is allowed and not seen.
-
-    Args:
-        num_shards: Number of independent locks, at least 1.
-
-    Raises:
-        ValueError: If `num_shards` is zero.
-    """
+class RegistryKeys(KeysView[K]):
+    """The keys of a registry at the moment of each use."""
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.get_all()!r}, num_shards={self.num_shards})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (type(self), (self.num_shards,), None, None, iter(self.get_all().items()))
+class RegistryValues(ValuesView[V]):
+    """The values of a registry at the moment of each use."""
+
+    __slots__ = ()
+    _mapping: ShardedRegistry[object, V]
+
+    def __iter__(self) -> Iterator[V]:
+        return iter(self._mapping.snapshot().values())
+
+    def __contains__(self, value: object) -> bool:
+        return any(stored is value or stored == value for stored in self)
 
 
-LockFreeAgentRegistry = ShardedRegistry
+class RegistryItems(ItemsView[K, V]):
+    """The pairs of a registry at the moment of each use."""
+
+    __slots__ = ()
+    _mapping: ShardedRegistry[K, V]
+
+    def __iter__(self) -> Iterator[tuple[K, V]]:
+        return iter(self._mapping.snapshot().items())

@@ -9,6 +9,15 @@ pub enum Error {
         /// The name of the argument that was zero.
         argument: &'static str,
     },
+    /// More was asked for than could be of use.
+    TooLarge {
+        /// The name of the argument.
+        argument: &'static str,
+        /// The largest value it may have.
+        limit: usize,
+        /// The value that was given.
+        value: usize,
+    },
     /// Work was submitted to an executor that was shut down.
     Shutdown,
     /// Work was submitted to an executor whose worker initializer failed.
@@ -19,6 +28,11 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ZeroSize { argument } => write!(f, "{argument} must be at least 1, got 0"),
+            Self::TooLarge {
+                argument,
+                limit,
+                value,
+            } => write!(f, "{argument} must be at most {limit}, got {value}"),
             Self::Shutdown => f.write_str("cannot schedule new tasks after shutdown"),
             Self::Broken => f.write_str("a worker initializer failed, the executor is not usable"),
         }

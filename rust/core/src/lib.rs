@@ -7,6 +7,7 @@
 
 mod error;
 pub mod executor;
+pub mod outbox;
 pub mod registry;
 pub mod shards;
 

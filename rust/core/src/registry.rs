@@ -19,6 +19,9 @@ struct Record<K, V> {
     value: V,
 }
 
+/// A table that could hold so many times what it does is made smaller.
+const SPARSE: usize = 8;
+
 type Table<K, V> = HashTable<Record<K, V>>;
 
 /// A concurrent map from keys to values. `L` is the kind of lock.
@@ -44,6 +47,12 @@ pub struct Vacant<'a, K, V> {
 }
 
 impl<K, V> Occupied<'_, K, V> {
+    /// The stored key.
+    #[must_use]
+    pub fn key(&self) -> &K {
+        &self.0.get().key
+    }
+
     /// The stored value.
     #[must_use]
     pub fn value(&self) -> &V {
@@ -144,10 +153,30 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
         all
     }
 
-    /// Empty the registry in one moment and return what was in it.
+    /// Take any entry out, and look at it under the lock of its shard.
+    ///
+    /// The table shrinks with its content, so that emptying a registry takes a time proportional to
+    /// what was in it.
+    #[must_use = "drop the entry after the call, outside the lock"]
+    pub fn take_any(&self, mut leaving: impl FnMut(&K, &V)) -> Option<(K, V)> {
+        self.shards.each_mut().find_map(|mut table| {
+            let record = table.extract_if(|_| true).next()?;
+            if table.capacity() > SPARSE * (table.len() + 1) {
+                let len = table.len();
+                table.shrink_to(2 * len, |r| r.hash);
+            }
+            leaving(&record.key, &record.value);
+            Some((record.key, record.value))
+        })
+    }
+
+    /// Empty the registry in one moment, look at each entry under the locks, and return all.
     #[must_use = "drop the old entries after the call, outside the locks"]
-    pub fn clear(&self) -> Vec<(K, V)> {
+    pub fn clear(&self, mut leaving: impl FnMut(&K, &V)) -> Vec<(K, V)> {
         let mut tables = self.shards.write_all();
+        for record in tables.iter().flat_map(|table| table.iter()) {
+            leaving(&record.key, &record.value);
+        }
         let taken: Vec<Table<K, V>> = tables
             .iter_mut()
             .map(|t| std::mem::take(&mut **t))

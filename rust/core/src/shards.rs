@@ -5,6 +5,9 @@ use parking_lot::lock_api::{RawRwLock, RwLock, RwLockReadGuard, RwLockWriteGuard
 
 use crate::Error;
 
+/// The most shards; they take 128 bytes each, and more do not help.
+pub const MAX_SHARDS: usize = 1 << 16;
+
 /// Spread the information of `hash` over all 64 bits.
 ///
 /// Python's integers hash to themselves, so that a run of ids differs in its low bits only, and a
@@ -32,11 +35,17 @@ impl<T: Default, L: RawRwLock> Shards<T, L> {
     /// Make `count` default values.
     ///
     /// # Errors
-    /// [`Error::ZeroSize`] if `count` is zero.
+    /// [`Error::ZeroSize`] if `count` is zero, [`Error::TooLarge`] if it is above [`MAX_SHARDS`].
     pub fn new(count: usize) -> Result<Self, Error> {
+        let argument = "num_shards";
         if count == 0 {
-            return Err(Error::ZeroSize {
-                argument: "num_shards",
+            return Err(Error::ZeroSize { argument });
+        }
+        if count > MAX_SHARDS {
+            return Err(Error::TooLarge {
+                argument,
+                limit: MAX_SHARDS,
+                value: count,
             });
         }
         let row = (0..count)
@@ -89,6 +98,11 @@ impl<T, L: RawRwLock> Shards<T, L> {
     /// Visit the shards one after another, each under its own read lock.
     pub fn each(&self) -> impl Iterator<Item = RwLockReadGuard<'_, L, T>> {
         self.row.iter().map(|shard| shard.read())
+    }
+
+    /// Visit the shards one after another, each under its own write lock.
+    pub fn each_mut(&self) -> impl Iterator<Item = RwLockWriteGuard<'_, L, T>> {
+        self.row.iter().map(|shard| shard.write())
     }
 
     /// Visit the shards that nobody is writing at this moment, without waiting.

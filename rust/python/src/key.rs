@@ -50,7 +50,21 @@ pub struct Probe<'a, 'py> {
 #[derive(Default)]
 struct Foreign {
     verdicts: Vec<(Py<PyAny>, bool)>,
+    /// Where the next verdict is: a look-up asks for them in the order of the one before.
+    cursor: usize,
     undecided: Vec<Py<PyAny>>,
+}
+
+impl Foreign {
+    fn verdict(&mut self, stored: &Py<PyAny>) -> Option<bool> {
+        let known = |(known, _): &(Py<PyAny>, bool)| known.is(stored);
+        let place = match self.verdicts.get(self.cursor) {
+            Some(next) if known(next) => self.cursor,
+            _ => self.verdicts.iter().position(known)?,
+        };
+        self.cursor = place + 1;
+        Some(self.verdicts[place].1)
+    }
 }
 
 impl<'a, 'py> Probe<'a, 'py> {
@@ -99,8 +113,8 @@ impl<'a, 'py> Probe<'a, 'py> {
     fn recall(&self, stored: &Py<PyAny>) -> bool {
         let mut foreign = self.foreign.borrow_mut();
         let foreign = foreign.get_or_insert_with(Box::default);
-        if let Some((_, equal)) = foreign.verdicts.iter().find(|(known, _)| known.is(stored)) {
-            return *equal;
+        if let Some(equal) = foreign.verdict(stored) {
+            return equal;
         }
         foreign.undecided.push(stored.clone_ref(self.object.py()));
         false
@@ -131,6 +145,7 @@ impl<'a, 'py> Probe<'a, 'py> {
             let equal = stored.bind(self.object.py()).eq(self.object)?;
             foreign.verdicts.push((stored, equal));
         }
+        foreign.cursor = 0;
         self.foreign.replace(Some(foreign));
         Ok(())
     }

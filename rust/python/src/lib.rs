@@ -3,11 +3,17 @@
 // PyO3 hands arguments over by value.
 #![allow(clippy::needless_pass_by_value)]
 
+mod argument;
+mod entries;
 mod error;
 mod executor;
+mod flight;
 mod key;
 mod lock;
 mod registry;
+mod repr;
+mod table;
+mod watch;
 
 use pyo3::prelude::*;
 
@@ -16,9 +22,13 @@ mod _core {
     #[pymodule_export]
     use crate::executor::{PyCallQueue, PyWorker};
     #[pymodule_export]
-    use crate::registry::PyRegistry;
+    use crate::registry::{Absent, PyRegistry};
+    #[pymodule_export]
+    use crate::watch::{Change, Watch};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    const ABSENT: Absent = Absent;
 }
