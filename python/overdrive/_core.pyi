@@ -1,7 +1,8 @@
 """The native module: engines written in Rust."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, MutableMapping
 from concurrent.futures import Future
+from datetime import timedelta
 from types import GenericAlias
 from typing import Any, ClassVar, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
 
@@ -13,12 +14,17 @@ from overdrive.registry import RegistryItems, RegistryKeys, RegistryValues
 __all__ = [
     "ABSENT",
     "Absent",
+    "Cache",
+    "CachedCall",
     "CallQueue",
     "CallWorker",
     "Change",
     "ShardedRegistry",
+    "Timer",
     "Watch",
     "__version__",
+    "_cache_state",
+    "_restore_cache",
 ]
 
 __version__: str
@@ -28,6 +34,142 @@ _V = TypeVar("_V")
 _D = TypeVar("_D")
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+@disjoint_base
+class Cache(Generic[_K, _V]):
+    """The native part of `overdrive.caches.Cache`."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    @property
+    def maxsize(self) -> float:
+        """What the sizes of all values may add up to."""
+    @property
+    def currsize(self) -> float:
+        """What the sizes of all values add up to, expired ones removed."""
+    def get(self, key: _K, default: Any = None) -> Any:
+        """Return the value of a key, or `default`; `__missing__` is not asked."""
+    def pop(self, key: _K, *default: Any) -> Any:
+        """Remove a key and return its value.
+
+        Raises:
+            KeyError: If there is none, and no default.
+        """
+    def setdefault(self, key: _K, default: Any = None) -> Any:
+        """Return the value of a key, which becomes `default` if there is none."""
+    def popitem(self) -> tuple[_K, _V]:
+        """Remove and return the pair that was not used for the longest time.
+
+        Raises:
+            KeyError: If the cache is empty.
+        """
+    def clear(self) -> None:
+        """Remove everything, and let no load that is under way be stored."""
+    def expire(self, time: Any = None) -> list[tuple[_K, _V]]:
+        """Remove the pairs that have expired by a time, by default now, and return them."""
+    def set(
+        self,
+        key: _K,
+        value: _V,
+        *,
+        ttl: float | timedelta | None = None,
+        tags: str | Iterable[str] | None = None,
+    ) -> None:
+        """Store a value with a time to live, or with tags, of its own.
+
+        Args:
+            key: The key.
+            value: The value.
+            ttl: How long it lives, in the unit of the timer (seconds) or as a `timedelta`; by
+                default as long as the cache says.
+            tags: Names by which `invalidate_tag` removes it.
+
+        Raises:
+            ValueError: If the value is too large, or `ttl` is not positive.
+        """
+    def invalidate_tag(self, tag: str) -> int:
+        """Remove all entries with a tag, and let no load under way store one.
+
+        Returns:
+            The number of entries removed.
+        """
+    def __getitem__(self, key: _K, /) -> _V: ...
+    def __setitem__(self, key: _K, value: _V, /) -> None: ...
+    def __delitem__(self, key: _K, /) -> None: ...
+    def __contains__(self, key: object, /) -> bool: ...
+    def __len__(self) -> int: ...
+    def _set_up(
+        self,
+        max_size: float,
+        *,
+        hooks: int,
+        sized: bool,
+        timer: Timer | None = None,
+        ttl: Any = None,
+        listener: Callable[[Any, Any, Any], object] | None = None,
+    ) -> None: ...
+    @property
+    def _timer(self) -> Timer | None: ...
+    @property
+    def _ttl(self) -> Any: ...
+    @property
+    def _listener(self) -> Callable[[Any, Any, Any], object] | None: ...
+    def _keys(self) -> list[_K]: ...
+    def _entries(self) -> list[tuple[_K, _V]]: ...
+    def _stats(self) -> tuple[int, int, int, int, int]: ...
+    def _begin_load(self) -> int: ...
+    def _end_load(self) -> None: ...
+    def _is_current(self, key: _K, ticket: int) -> bool: ...
+    def _store_loaded(
+        self,
+        key: _K,
+        value: _V,
+        ticket: int,
+        ttl: float | timedelta | None = None,
+        tags: str | Iterable[str] | None = None,
+    ) -> bool: ...
+    def _copy_from(self, other: Cache[_K, _V], timer: Timer | None) -> None: ...
+
+def _cache_state(cache: Cache[Any, Any]) -> Any: ...
+def _restore_cache(cache: Cache[Any, Any], state: Any) -> None: ...
+
+@disjoint_base
+class CachedCall:
+    """The native part of `overdrive.caches.CachedFunction`."""
+
+    def __new__(
+        cls,
+        cache: Cache[Any, Any],
+        miss: Callable[[Any, tuple[Any, ...], dict[str, Any] | None], Any],
+        *,
+        key: Callable[..., Hashable] | None = None,
+        typed: bool = False,
+        bare: bool = False,
+        method: bool = False,
+    ) -> Self: ...
+    @property
+    def cache(self) -> Any:
+        """The cache in which the results are."""
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def cache_key(self, *args: Any, **kwargs: Any) -> Hashable:
+        """Return the key under which the result for these arguments is stored."""
+
+@final
+class Timer:
+    """Where a cache reads the time.
+
+    A context manager, in which time stands still for the current thread. Attributes are those of
+    the function it was made of.
+    """
+
+    def __new__(cls, timer: Callable[[], Any]) -> Timer: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *_error: object) -> None: ...
+    def __copy__(self) -> Timer: ...
+    @staticmethod
+    def _restore(timer: Callable[[], Any], origin: Any) -> Timer: ...
 
 @final
 class Absent:

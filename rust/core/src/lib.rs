@@ -7,8 +7,13 @@
 
 mod error;
 pub mod executor;
+pub mod loads;
+pub mod lru;
 pub mod outbox;
 pub mod registry;
 pub mod shards;
+pub mod slab_list;
+pub mod tags;
+pub mod ttl;
 
 pub use error::Error;

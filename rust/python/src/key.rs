@@ -1,7 +1,7 @@
 //! Keys of any Python type, compared without running Python code under a lock.
 //!
-//! A *plain* key is exactly a `str`, `bytes`, `int` of at most 64 bits, or a tuple of those: two
-//! plain keys are compared right where they are found, by C functions that neither allocate nor
+//! A *plain* key is exactly a `str`, `bytes`, `int` of at most 64 bits, `None`, a class without a
+//! metaclass of its own, or a tuple of those: two plain keys are compared right where they are found, by C functions that neither allocate nor
 //! call back. For any other pair the table's lock must be released first, because `__eq__` may do
 //! anything, also use the same table. A look-up is therefore a loop:
 //!
@@ -19,7 +19,8 @@ use std::ffi::c_int;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyInt, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
 
 /// Tuples nested deeper than this are compared by Python.
 const MAX_DEPTH: u32 = 4;
@@ -27,13 +28,19 @@ const MAX_DEPTH: u32 = 4;
 /// A stored key.
 pub struct Key {
     object: Py<PyAny>,
-    plain: bool,
 }
 
 impl Key {
     /// The Python object.
     pub fn object(&self) -> &Py<PyAny> {
         &self.object
+    }
+
+    /// Another reference to the same key.
+    pub fn copy(&self, py: Python<'_>) -> Self {
+        Self {
+            object: self.object.clone_ref(py),
+        }
     }
 }
 
@@ -92,7 +99,6 @@ impl<'a, 'py> Probe<'a, 'py> {
     pub fn key(&self) -> Key {
         Key {
             object: self.object.clone().unbind(),
-            plain: self.plain,
         }
     }
 
@@ -100,9 +106,11 @@ impl<'a, 'py> Probe<'a, 'py> {
     #[inline]
     pub fn matches(&self, stored: &Key) -> bool {
         if stored.object.is(self.object) {
-            true
-        } else if self.plain && stored.plain {
-            plain_eq(stored.object.bind(self.object.py()), self.object)
+            return true;
+        }
+        let object = stored.object.bind(self.object.py());
+        if self.plain && is_plain(object, 0) {
+            plain_eq(object, self.object)
         } else {
             self.recall(&stored.object)
         }
@@ -160,7 +168,27 @@ fn is_plain(object: &Bound<'_, PyAny>, depth: u32) -> bool {
     }
     match object.cast_exact::<PyTuple>() {
         Ok(tuple) if depth < MAX_DEPTH => tuple.iter_borrowed().all(|i| is_plain(&i, depth + 1)),
-        _ => false,
+        _ => is_unique(object),
+    }
+}
+
+/// Whether an object is equal to itself only, among plain ones.
+fn is_unique(object: &Bound<'_, PyAny>) -> bool {
+    object.is_none()
+        || object.is_exact_instance_of::<Separator>()
+        || object.is_exact_instance_of::<PyType>()
+}
+
+/// Separates parts of a key that is made of several things; there is one.
+#[pyclass(frozen, module = "overdrive._core")]
+pub struct Separator;
+
+impl Separator {
+    /// The one.
+    pub fn get(py: Python<'_>) -> PyResult<&Bound<'_, Self>> {
+        static SEPARATOR: PyOnceLock<Py<Separator>> = PyOnceLock::new();
+        let separator = SEPARATOR.get_or_try_init(py, || Py::new(py, Separator))?;
+        Ok(separator.bind(py))
     }
 }
 
@@ -181,7 +209,7 @@ fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
     if let (Ok(a), Ok(b)) = (a.cast_exact::<PyBytes>(), b.cast_exact::<PyBytes>()) {
         return a.as_bytes() == b.as_bytes();
     }
-    small_int(a) == small_int(b)
+    !is_unique(a) && small_int(a) == small_int(b)
 }
 
 /// Compare two objects whose type is exactly `str`.

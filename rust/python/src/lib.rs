@@ -4,6 +4,9 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod argument;
+mod cache_state;
+mod cached;
+mod caches;
 mod entries;
 mod error;
 mod executor;
@@ -13,6 +16,7 @@ mod lock;
 mod registry;
 mod repr;
 mod table;
+mod timer;
 mod watch;
 
 use pyo3::prelude::*;
@@ -20,9 +24,17 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 mod _core {
     #[pymodule_export]
+    use crate::cache_state::{cache_state, restore_cache};
+    #[pymodule_export]
+    use crate::cached::PyCachedCall;
+    #[pymodule_export]
+    use crate::caches::PyCache;
+    #[pymodule_export]
     use crate::executor::{PyCallQueue, PyWorker};
     #[pymodule_export]
     use crate::registry::{Absent, PyRegistry};
+    #[pymodule_export]
+    use crate::timer::PyTimer;
     #[pymodule_export]
     use crate::watch::{Change, Watch};
 

@@ -9,6 +9,14 @@
 //!
 //! On a free-threaded build the lock is a real one.
 
+use parking_lot::lock_api;
+
+/// A value behind such a lock.
+pub type Locked<T> = lock_api::RwLock<Lock, T>;
+
+/// Exclusive use of one.
+pub type Guard<'a, T> = lock_api::RwLockWriteGuard<'a, Lock, T>;
+
 #[cfg(Py_GIL_DISABLED)]
 pub type Lock = parking_lot::RawRwLock;
 
