@@ -102,7 +102,8 @@ def cached(
         cache: A cache, or the size of one to be made, or `None` for one without bound. A cache that
             is given is not for methods, and its keys are tuples of arguments.
         key: Called with the arguments, returns the key of the result; by default arguments that are
-            equal have the same result, and names of arguments are told apart from positions.
+            equal have the same result (numbers of unusual types may not), and arguments given by
+            name are told apart from those given by position.
         maxsize: Another way to give the size.
         ttl: How long results live, in seconds or as a `timedelta`.
         typed: Tell arguments of different types apart, such as 1 and 1.0.
@@ -245,6 +246,7 @@ class Decorated:
     _function: Callable[..., Any]
     _options: Options
     _instances: "_Instances | None"
+    _is_method: bool = False
 
     def _begin(self, function: Callable[..., Any], options: Options) -> None:
         self._function = function
@@ -285,7 +287,7 @@ class Decorated:
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
         """Return the method of an instance, which has a cache of its own."""
         if instance is None:
-            return self
+            return _Unbound(self) if self._is_method else self
         if self._options.cache is not None:
             raise TypeError(
                 f"each instance has a cache for its method {self.__name__}: "
@@ -295,6 +297,9 @@ class Decorated:
             self._instances = _Instances()
         function = self._instances.get(instance, self._make_method)
         return types.MethodType(cast("Callable[..., Any]", function), instance)
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._is_method = True
 
     def _make_method(self) -> "Decorated":
         kind: Any = type(self)
@@ -309,6 +314,22 @@ class Decorated:
 
     def __reduce__(self) -> str:
         return self.__qualname__
+
+
+class _Unbound:
+    """A method as an attribute of its class, called with an instance."""
+
+    def __init__(self, function: Decorated) -> None:
+        self._function = function
+
+    def __call__(self, instance: Any, /, *args: Any, **kwargs: Any) -> Any:
+        return self._function.__get__(instance)(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._function, name)
+
+    def __repr__(self) -> str:
+        return repr(self._function)
 
 
 class _Instances:

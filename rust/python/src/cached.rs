@@ -2,7 +2,7 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
 
 use crate::caches::PyCache;
 use crate::key::Separator;
@@ -21,7 +21,7 @@ pub struct PyCachedCall {
     /// Makes keys; without it, arguments are keys.
     key: Option<Py<PyAny>>,
     typed: bool,
-    /// Whether a single `str` or `int` is its own key.
+    /// Whether a single argument of certain types is its own key.
     bare: bool,
     overridden: bool,
     /// Whether the first argument is the instance that the cache belongs to, and no part of keys.
@@ -46,7 +46,7 @@ impl PyCachedCall {
         }
         if self.bare && args.len() == 1 {
             let only = args.get_borrowed_item(0)?;
-            if only.is_exact_instance_of::<PyString>() || only.is_exact_instance_of::<PyInt>() {
+            if is_scalar(&only) {
                 return Ok(only.to_owned());
             }
         }
@@ -80,6 +80,17 @@ fn sorted<'py>(kwargs: &Bound<'py, PyDict>) -> PyResult<Vec<Item<'py>>> {
         items.push((name, value));
     }
     Ok(items)
+}
+
+/// Whether a single argument can be its own key, because no tuple is equal to it.
+#[inline]
+fn is_scalar(argument: &Bound<'_, PyAny>) -> bool {
+    argument.is_exact_instance_of::<PyString>()
+        || argument.is_exact_instance_of::<PyInt>()
+        || argument.is_exact_instance_of::<PyFloat>()
+        || argument.is_exact_instance_of::<PyBool>()
+        || argument.is_exact_instance_of::<PyBytes>()
+        || argument.is_none()
 }
 
 /// The positional arguments, the named ones by name, and if `typed` the types of all values.
