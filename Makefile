@@ -13,7 +13,7 @@ MISSING = { echo "$@ needs $(1)"; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build format lint typecheck test-rust test-parallel test-free-threaded cover \
-	miri docs bench check-wheel check-version all clean
+	miri docs bench figures check-wheel check-version all clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,6 +93,9 @@ bench: $(STAMPS)/environment $(STAMPS)/group-bench ## Measure the current commit
 	@git diff --quiet HEAD || echo "bench: changes that are not committed are not measured"
 	$(BIN)/asv machine --config asv_benchmarks/asv.conf.json --yes >/dev/null
 	$(BIN)/asv run --config asv_benchmarks/asv.conf.json --show-stderr $(BENCH_FLAGS) HEAD^!
+
+figures: build $(STAMPS)/group-peers ## Print the tables of the documentation (PARTS="caches")
+	cd asv_benchmarks && $(abspath $(BIN))/python -m figures $(PARTS)
 
 check-wheel: $(STAMPS)/environment ## Test a wheel from the sdist away from the checkout (WHEEL=file)
 	WHEEL="$(WHEEL)" PYTEST_FLAGS="$(PYTEST_FLAGS)" bash .ci/check-wheel $(BIN)/python

@@ -464,7 +464,7 @@ def test_it_is_collected_with_what_it_refers_to():
 
     @cached(5)
     def f(_, thing=thing):
-        return f, thing
+        return f, thing  # noqa: F821 - deleted below, when it is no longer called
 
     f(1)
     gone = weakref.ref(thing)
