@@ -14,7 +14,7 @@ use hashbrown::HashTable;
 use smallvec::SmallVec;
 
 use crate::loads::{Loads, Ticket};
-use crate::shards::mix;
+use crate::shards::Mixer;
 use crate::slab_list::{Index, SlabList};
 use crate::tags::Tags;
 use crate::ttl::{Deadline, Deadlines};
@@ -30,8 +30,8 @@ struct Record<K, V> {
 }
 
 #[inline]
-fn half(hash: u64) -> u32 {
-    (mix(hash) >> 32) as u32
+fn half(mixer: Mixer, hash: u64) -> u32 {
+    (mixer.mix(hash) >> 32) as u32
 }
 
 /// A hash for the table, which looks at the lowest and the highest bits.
@@ -95,6 +95,7 @@ pub struct Stats {
 
 /// See the module.
 pub struct Lru<K, V> {
+    mixer: Mixer,
     table: HashTable<Index>,
     records: SlabList<Record<K, V>>,
     /// That of the next entry.
@@ -118,6 +119,7 @@ impl<K, V> Lru<K, V> {
     #[must_use]
     pub fn new(max_size: f64, sized: bool) -> Self {
         Self {
+            mixer: Mixer::default(),
             table: HashTable::new(),
             records: SlabList::default(),
             sequence: 0,
@@ -141,7 +143,7 @@ impl<K, V> Lru<K, V> {
     #[must_use]
     #[inline]
     pub fn find(&self, hash: u64, mut eq: impl FnMut(&K) -> bool) -> Option<Index> {
-        let hash = half(hash);
+        let hash = half(self.mixer, hash);
         self.table
             .find(table_hash(hash), |&index| {
                 let record = self.record(index);
@@ -247,7 +249,7 @@ impl<K, V> Lru<K, V> {
         put: Put<'_, V>,
         left: &mut Departures<K, V>,
     ) {
-        let hash = half(hash);
+        let hash = half(self.mixer, hash);
         self.loads.change_key(hash);
         while !self.has_room(found, put.size) {
             let Some(oldest) = self.records.front() else {
@@ -364,7 +366,7 @@ impl<K, V> Lru<K, V> {
 
     /// Let no load of this key that is running be stored, though there is no entry to remove.
     pub fn forget(&mut self, hash: u64) {
-        self.loads.change_key(half(hash));
+        self.loads.change_key(half(self.mixer, hash));
     }
 
     /// Take the entry out that was not used for the longest time.
@@ -479,6 +481,7 @@ impl<K, V> Lru<K, V> {
             }
         });
         Self {
+            mixer: self.mixer,
             table: self.table.clone(),
             records,
             sequence: self.sequence,
@@ -545,7 +548,10 @@ impl<K, V> Lru<K, V> {
     /// Whether a value may be stored that began to be computed with this ticket.
     #[must_use]
     pub fn is_current(&self, ticket: Ticket, hash: u64, tags: &[Box<str>]) -> bool {
-        self.loads
-            .is_current(ticket, half(hash), tags.iter().map(AsRef::as_ref))
+        self.loads.is_current(
+            ticket,
+            half(self.mixer, hash),
+            tags.iter().map(AsRef::as_ref),
+        )
     }
 }

@@ -9,7 +9,7 @@ use hashbrown::hash_table::{Entry as TableEntry, OccupiedEntry, VacantEntry};
 use hashbrown::HashTable;
 use parking_lot::lock_api::RawRwLock;
 
-use crate::shards::{mix, Shards};
+use crate::shards::{Mixer, Shards};
 use crate::Error;
 
 /// One key with its value and its mixed hash.
@@ -26,6 +26,7 @@ type Table<K, V> = HashTable<Record<K, V>>;
 
 /// A concurrent map from keys to values. `L` is the kind of lock.
 pub struct Registry<K, V, L: RawRwLock = parking_lot::RawRwLock> {
+    mixer: Mixer,
     shards: Shards<Table<K, V>, L>,
 }
 
@@ -91,6 +92,7 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
     /// [`Error::ZeroSize`] if `num_shards` is zero.
     pub fn new(num_shards: usize) -> Result<Self, Error> {
         Ok(Self {
+            mixer: Mixer::default(),
             shards: Shards::new(num_shards)?,
         })
     }
@@ -121,7 +123,7 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
         mut eq: impl FnMut(&K) -> bool,
         read: impl FnOnce(&V) -> R,
     ) -> Option<R> {
-        let hash = mix(hash);
+        let hash = self.mixer.mix(hash);
         let table = self.shards.read(hash);
         table
             .find(hash, |r| r.hash == hash && eq(&r.key))
@@ -135,7 +137,7 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
         mut eq: impl FnMut(&K) -> bool,
         decide: impl FnOnce(Entry<'_, K, V>) -> R,
     ) -> R {
-        let hash = mix(hash);
+        let hash = self.mixer.mix(hash);
         let mut table = self.shards.write(hash);
         match table.entry(hash, |r| r.hash == hash && eq(&r.key), |r| r.hash) {
             TableEntry::Occupied(found) => decide(Entry::Occupied(Occupied(found))),

@@ -1,5 +1,7 @@
 //! A fixed row of locks, one of which is chosen by hash.
 
+use std::hash::{BuildHasher, RandomState};
+
 use crossbeam_utils::CachePadded;
 use parking_lot::lock_api::{RawRwLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -8,13 +10,34 @@ use crate::Error;
 /// The most shards; they take 128 bytes each, and more do not help.
 pub const MAX_SHARDS: usize = 1 << 16;
 
-/// Spread the information of `hash` over all 64 bits.
+/// Spreads the information of hashes over all 64 bits, differently in each table.
 ///
 /// Python's integers hash to themselves, so that a run of ids differs in its low bits only, and a
-/// hostile set of ids can be chosen to agree in any bits. This is the finalizer of MurmurHash3
-/// (Appleby 2011), a bijection.
-#[must_use]
-pub const fn mix(hash: u64) -> u64 {
+/// hostile set of ids could be chosen to agree in any bits of a known function. This is the
+/// finalizer of MurmurHash3 (Appleby 2011), a bijection, of the hash and a secret.
+#[derive(Clone, Copy)]
+pub struct Mixer {
+    secret: u64,
+}
+
+impl Default for Mixer {
+    fn default() -> Self {
+        Self {
+            secret: RandomState::new().hash_one(0_u64),
+        }
+    }
+}
+
+impl Mixer {
+    /// Mix a hash.
+    #[must_use]
+    #[inline]
+    pub const fn mix(self, hash: u64) -> u64 {
+        finalize(hash ^ self.secret)
+    }
+}
+
+const fn finalize(hash: u64) -> u64 {
     let mut h = hash;
     h ^= h >> 33;
     h = h.wrapping_mul(0xff51_afd7_ed55_8ccd);
