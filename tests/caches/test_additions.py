@@ -1,6 +1,7 @@
 """What the caches have beyond those of cachetools."""
 
 import copy
+import gc
 import math
 import pickle
 import threading
@@ -406,3 +407,20 @@ def test_a_cache_in_itself_can_be_shown():
     cache["self"] = cache
     assert repr(cache) == "LRUCache({'self': ...}, maxsize=2, currsize=1)"
     cache.clear()
+
+
+@pytest.mark.parametrize("option", ["listener", "timer", "getsizeof"])
+def test_a_cache_with_a_method_of_its_own_as_an_option_is_collected(option):
+    class Own(TTLCache):
+        def __init__(self):
+            super().__init__(5, 10, **{option: self.act})
+
+        def act(self, *_):
+            return 1
+
+    cache = Own()
+    cache["a"] = cache["b"] = 1
+    del cache
+    gc.collect()
+    # A weak reference would be dead also if the collector had given up.
+    assert not any(type(thing) is Own for thing in gc.get_objects())

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyList, PyTuple, PyType};
 
 use crate::key::{Key, Probe};
-use crate::lock::{Guard, Locked};
+use crate::lock::{Clearable, Guard, Locked};
 use crate::timer::{seconds, Clock, Moment, PyTimer};
 
 pub type Engine = Lru<Key, Py<PyAny>>;
@@ -42,7 +42,8 @@ struct Setup {
     clock: Clock,
     timer: Option<Py<PyTimer>>,
     ttl: Option<(Py<PyAny>, f64)>,
-    listener: Option<Py<PyAny>>,
+    listens: bool,
+    listener: Clearable,
 }
 
 impl Setup {
@@ -290,11 +291,7 @@ impl PyCache {
 
     #[inline]
     fn depart_replaced(&self, py: Python<'_>, key: &Bound<'_, PyAny>, value: Py<PyAny>) {
-        if self
-            .setup
-            .get()
-            .is_some_and(|setup| setup.listener.is_some())
-        {
+        if self.setup.get().is_some_and(|setup| setup.listens) {
             let left = Departure {
                 key: None,
                 value,
@@ -325,8 +322,8 @@ impl PyCache {
         left: Departures<Key, Py<PyAny>>,
         replaced: Option<&Bound<'_, PyAny>>,
     ) {
-        let listener = self.setup.get().and_then(|setup| setup.listener.as_ref());
-        let Some(listener) = listener else {
+        let setup = self.setup.get().filter(|setup| setup.listens);
+        let Some(listener) = setup.and_then(|setup| setup.listener.get(py)) else {
             return;
         };
         for Departure { key, value, reason } in left {
@@ -484,7 +481,8 @@ impl PyCache {
                 Some(ttl) => Some((ttl.clone().unbind(), seconds(ttl)?)),
                 None => None,
             },
-            listener,
+            listens: listener.is_some(),
+            listener: Clearable::new(listener),
         };
         if self.setup.set(setup).is_err() {
             return Err(PyRuntimeError::new_err("the cache is already initialised"));
@@ -748,8 +746,7 @@ impl PyCache {
 
     #[getter]
     fn _listener(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let listener = self.setup()?.listener.as_ref();
-        Ok(listener.map(|listener| listener.clone_ref(py)))
+        Ok(self.setup()?.listener.get(py))
     }
 
     fn _keys(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
@@ -823,7 +820,8 @@ impl PyCache {
             clock: from.clock,
             timer,
             ttl: from.ttl.as_ref().map(|(ttl, n)| (ttl.clone_ref(py), *n)),
-            listener: from.listener.as_ref().map(|l| l.clone_ref(py)),
+            listens: from.listens,
+            listener: Clearable::new(from.listener.get(py)),
         };
         let copy = other
             .engine
@@ -843,7 +841,7 @@ impl PyCache {
         if let Some(setup) = self.setup.get() {
             visit.call(&setup.max_size)?;
             visit.call(&setup.timer)?;
-            visit.call(&setup.listener)?;
+            setup.listener.traverse(&visit)?;
             if let Some((ttl, _)) = &setup.ttl {
                 visit.call(ttl)?;
             }
@@ -854,5 +852,8 @@ impl PyCache {
     fn __clear__(&self) {
         let left = self.engine.try_write().map(|mut engine| engine.clear());
         drop(left);
+        if let Some(setup) = self.setup.get() {
+            setup.listener.clear();
+        }
     }
 }

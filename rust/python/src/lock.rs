@@ -10,9 +10,38 @@
 //! On a free-threaded build the lock is a real one.
 
 use parking_lot::lock_api;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
 
 /// A value behind such a lock.
 pub type Locked<T> = lock_api::RwLock<Lock, T>;
+
+/// A reference that the garbage collector can take away, to break a circle.
+pub struct Clearable(Locked<Option<Py<PyAny>>>);
+
+impl Clearable {
+    pub fn new(object: Option<Py<PyAny>>) -> Self {
+        Self(Locked::new(object))
+    }
+
+    /// The object, unless it was taken away.
+    pub fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.0.read().as_ref().map(|object| object.clone_ref(py))
+    }
+
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.0.try_read() {
+            Some(object) => visit.call(&*object),
+            // Whoever holds the lock is using the object, which is therefore alive.
+            None => Ok(()),
+        }
+    }
+
+    pub fn clear(&self) {
+        let object = self.0.try_write().and_then(|mut object| object.take());
+        drop(object);
+    }
+}
 
 /// Exclusive use of one.
 pub type Guard<'a, T> = lock_api::RwLockWriteGuard<'a, Lock, T>;

@@ -6,10 +6,12 @@ use std::sync::OnceLock;
 use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyReferenceError, PyTypeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyTuple};
+use pyo3::types::{PyFloat, PyString, PyTuple};
+
+use crate::lock::Clearable;
 
 /// What Python's `time.monotonic` reads, without the call.
 #[derive(Clone, Copy)]
@@ -132,7 +134,7 @@ type State = (Py<PyAny>, Option<Py<PyAny>>);
 
 #[pyclass(frozen, weakref, module = "overdrive._core", name = "Timer")]
 pub struct PyTimer {
-    timer: Py<PyAny>,
+    timer: Clearable,
     /// Read instead of `timer` where that is `time.monotonic`.
     clock: Option<Clock>,
     /// The first time seen, if times are no numbers: they are counted in seconds from there.
@@ -157,7 +159,7 @@ impl PyTimer {
             None
         };
         Ok(Self {
-            timer: timer.clone().unbind(),
+            timer: Clearable::new(Some(timer.clone().unbind())),
             clock,
             origin: OnceLock::new(),
             frozen: Mutex::default(),
@@ -185,9 +187,16 @@ impl PyTimer {
             let number = clock.now();
             return Ok((PyFloat::new(py, number).into_any().unbind(), number));
         }
-        let time = self.timer.bind(py).call0()?;
+        let time = self.function(py)?.bind(py).call0()?;
         let number = self.number(&time)?;
         Ok((time.unbind(), number))
+    }
+
+    /// The function that is called, unless this timer is being collected.
+    fn function(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.timer
+            .get(py)
+            .ok_or_else(|| PyReferenceError::new_err("the timer is being collected"))
     }
 
     /// What a time of this timer is as a number.
@@ -254,7 +263,7 @@ impl PyTimer {
     }
 
     fn __copy__(&self, py: Python<'_>) -> PyResult<Self> {
-        let copy = Self::new(self.timer.bind(py))?;
+        let copy = Self::new(self.function(py)?.bind(py))?;
         if let Some(origin) = self.origin.get() {
             // The copy is new, so nobody else has set its origin.
             let _ = copy.origin.set(origin.clone_ref(py));
@@ -267,7 +276,7 @@ impl PyTimer {
         let this = slf.get();
         let restore = slf.get_type().getattr("_restore")?.unbind();
         let origin = this.origin.get().map(|origin| origin.clone_ref(py));
-        Ok((restore, (this.timer.clone_ref(py), origin)))
+        Ok((restore, (this.function(py)?, origin)))
     }
 
     #[staticmethod]
@@ -286,13 +295,17 @@ impl PyTimer {
         py: Python<'py>,
         name: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.timer
-            .bind(py)
-            .getattr(name.cast::<pyo3::types::PyString>()?)
+        self.function(py)?
+            .into_bound(py)
+            .getattr(name.cast::<PyString>()?)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.timer)?;
+        self.timer.traverse(&visit)?;
         visit.call(self.origin.get())
+    }
+
+    fn __clear__(&self) {
+        self.timer.clear();
     }
 }
