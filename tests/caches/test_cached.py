@@ -458,17 +458,14 @@ def test_calling_a_method_through_its_class_uses_the_instance(made):
 
 def test_it_is_collected_with_what_it_refers_to():
     class Thing:
-        pass
+        def __call__(self, _):
+            return self
 
     thing = Thing()
-
-    @cached(5)
-    def f(_, thing=thing):
-        return f, thing  # noqa: F821 - deleted below, when it is no longer called
-
-    f(1)
+    thing.cached = cached(5)(thing)
+    thing.cached(1)
     gone = weakref.ref(thing)
-    del f, thing
+    del thing
     gc.collect()
     assert gone() is None
 

@@ -182,7 +182,13 @@ class Box:
 
     def claim(self) -> bool:
         """Whether the caller is the one who makes it anew."""
-        return time.monotonic() >= self.due and self._claim.acquire(blocking=False)
+        if time.monotonic() < self.due or not self._claim.acquire(blocking=False):
+            return False
+        # It may have been postponed between the two questions.
+        if time.monotonic() >= self.due:
+            return True
+        self._claim.release()
+        return False
 
     def postpone(self, seconds: float) -> None:
         """Keep it, and have it made anew later."""
@@ -230,8 +236,8 @@ class _Loads:
             fresh = self._make(args, kwargs)
             cache._store_loaded(key, fresh, ticket, terms.ttl, terms.tags)
         except Exception:  # noqa: BLE001 - nobody waits for it
-            _log.exception("could not refresh the result of %r, the old one stays", self.function)
             box.postpone(self.options.refresh_after or 0.0)
+            _log.exception("could not refresh the result of %r, the old one stays", self.function)
         finally:
             cache._end_load()
 

@@ -130,8 +130,8 @@ class _Loads:
             fresh = await self._make(args, kwargs)
             cache._store_loaded(key, fresh, ticket, terms.ttl, terms.tags)
         except Exception:  # noqa: BLE001 - nobody waits for it
-            _log.exception("could not refresh the result of %r, the old one stays", self.function)
             box.postpone(self.options.refresh_after or 0.0)
+            _log.exception("could not refresh the result of %r, the old one stays", self.function)
         except BaseException:
             # The task was cancelled, perhaps with its loop; somebody else may try.
             box.postpone(0.0)

@@ -11,8 +11,6 @@ use crate::key::Separator;
 #[pyclass(
     frozen,
     subclass,
-    weakref,
-    dict,
     module = "overdrive._core",
     name = "CachedCall"
 )]
