@@ -8,11 +8,13 @@ thread (or one queued piece of work) owns it:
 - `claim` makes an idle mailbox busy without an operation, for a caller who has one at hand; so an
   operation that finds the agent free never travels through the queue.
 - `take` is called by the owner alone: it returns the next operation, or makes the mailbox idle.
+- `rest`, by the owner too, makes it idle only if there is no operation, and says so.
 
 Becoming idle and finding no operation are one step under the lock, as are appending and becoming
 busy. So an operation is never left behind in an idle mailbox, and two threads never own one agent.
 """
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
@@ -21,7 +23,16 @@ from typing import Any, NamedTuple
 __all__ = ["Gathering", "Mailbox", "Operation"]
 
 # Taken only for a few instructions, in which nothing of the user's runs.
-_LOCKS = tuple(threading.Lock() for _ in range(64))
+_LOCKS = [threading.Lock() for _ in range(64)]
+
+
+def _renew_locks() -> None:
+    _LOCKS[:] = [threading.Lock() for _ in _LOCKS]
+
+
+# Registered before the manager's own, which lets the mailboxes take the new ones.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 
 class Gathering:
@@ -62,13 +73,19 @@ class Operation(NamedTuple):
 class Mailbox:
     """The operations of one agent. Every method may be called from any thread."""
 
-    __slots__ = ("_busy", "_lock", "_operations", "agent", "agent_id", "changed")
+    __slots__ = ("_busy", "_lock", "_operations", "agent", "agent_id", "changed", "kind")
 
     def __init__(self, agent_id: Hashable, agent: Any) -> None:
         self.agent_id = agent_id
         self.agent = agent
         self.changed = False
-        """Whether the agent did something since its state was last taken; for the owner alone."""
+        """Whether the agent is among those whose state is to be saved; the manager guards it."""
+        self.kind = type(agent) if hasattr(type(agent), "step_batch") else None
+        """Its class, if agents of that class can be stepped together."""
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin idle, also in a forked child, where the owner and its locks are gone."""
         self._operations: deque[Operation] = deque()
         self._busy = False
         self._lock = _LOCKS[id(self) // 64 % len(_LOCKS)]
@@ -97,3 +114,9 @@ class Mailbox:
                 return self._operations.popleft()
             self._busy = False
             return None
+
+    def rest(self) -> bool:
+        """Stop being the owner if there is nothing left to do; `False` if there is."""
+        with self._lock:
+            self._busy = bool(self._operations)
+            return not self._busy

@@ -1,15 +1,19 @@
 """The agent manager."""
 
 import inspect
+import itertools
 import logging
-import math
+import os
 import sys
 import threading
 import time
+import weakref
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self, TypeVar
 
+from overdrive.agents.activity import Activity, Counts
 from overdrive.agents.config import OptimizationConfig
 from overdrive.agents.mailbox import Gathering, Mailbox, Operation
 from overdrive.agents.persistence import StateSink, StateWriter
@@ -34,9 +38,9 @@ def _step(agent: Any, observation: Any) -> Any:
     return agent.step(observation)
 
 
-def _step_batch(agents: Sequence[Any], observations: Sequence[Any]) -> Sequence[Any]:
+def _step_batch(agents: Sequence[Any], observations: Sequence[Any]) -> list[Any]:
     kind = type(agents[0])
-    results: Sequence[Any] = kind.step_batch(agents, observations)
+    results = list(kind.step_batch(agents, observations))
     if len(results) != len(agents):
         raise ValueError(
             f"{kind.__name__}.step_batch returned {len(results)} results for {len(agents)} agents"
@@ -52,6 +56,10 @@ def _get_state(agent: Any, _: None) -> Any:
     return agent.get_state()
 
 
+def _set_state(agent: Any, state: Any) -> None:
+    agent.set_state(state)
+
+
 class OptimizedAgentManager:
     """Steps agents, delivers their messages and saves their states.
 
@@ -61,11 +69,14 @@ class OptimizedAgentManager:
     - a class method `step_batch(agents, observations)`, called instead of `step` with the agents of
       that class which are stepped together and their observations, two sequences of equal length;
       it returns their results in the same order;
-    - `get_state()` and `set_state(state)`, for a state that is a JSON object.
+    - `get_state()` and `set_state(state)`, for a state that is a JSON object. It is written by
+      another thread, so `get_state` must return one that the agent does not change later on.
 
     One agent does one thing at a time, in the order in which the operations were asked for;
     different agents run concurrently. All methods may be called from any thread; those that wait
-    must not be called from inside an agent's own operation, and raise `RuntimeError` there.
+    must not be called from inside an agent's own operation, and raise `RuntimeError` there. A
+    `KeyboardInterrupt` inside a call leaves the manager usable. After `os.fork()` the child has the
+    agents as they are at that moment; what was asked of them, and of the sink, is the parent's.
 
     Args:
         config: Options; by default those of `OptimizationConfig()`.
@@ -80,13 +91,17 @@ class OptimizedAgentManager:
             self.config.num_shards
         )
         self._executor = WorkStealingExecutor(self.config.max_workers, "overdrive-agents")
-        self._activity = _Activity()
+        self._activity = Activity()
         self._topics: dict[Hashable, dict[Hashable, None]] = defaultdict(dict)
-        self._topics_lock = threading.Lock()
+        # Reentrant because a topic's `__eq__` may be anything.
+        self._topics_lock = threading.RLock()
         self._changed: list[Mailbox] = []
+        self._changed_lock = threading.Lock()
         self._sink = sink
         self._writer = StateWriter(sink) if sink is not None else None
-        self._counts = _Counts()
+        self._counts = Counts()
+        self._closed = False
+        _managers.add(self)
 
     def __enter__(self) -> Self:
         """Return the manager."""
@@ -194,7 +209,7 @@ class OptimizedAgentManager:
     def unsubscribe(self, agent_id: Hashable, topic: Hashable) -> None:
         """Undo `subscribe`; without a subscription nothing happens."""
         with self._topics_lock:
-            self._topics[topic].pop(agent_id, None)
+            self._topics.get(topic, {}).pop(agent_id, None)
 
     def broadcast(
         self, message: Any, *, topic: Hashable | None = None, sender: Hashable | None = None
@@ -222,8 +237,8 @@ class OptimizedAgentManager:
     def checkpoint(self, marker: Mapping[str, Any]) -> int:
         """Drain, and hand the states of all agents that did something to the sink's thread.
 
-        The states are those of one moment if nobody else steps agents meanwhile. The call waits
-        while several earlier checkpoints are not saved yet.
+        Agents without `get_state` are left out. The states are those of one moment if nobody else
+        steps agents meanwhile. The call waits while several earlier checkpoints are not saved yet.
 
         Args:
             marker: A JSON object that is saved in the same transaction.
@@ -232,22 +247,35 @@ class OptimizedAgentManager:
             The number of states.
 
         Raises:
-            ValueError: If the manager has no sink.
-            Exception: What the sink raised for an earlier checkpoint, which is kept and tried
-                again, or what an agent's `get_state` raised.
+            ValueError: If the manager has no sink, or two of the ids are the same as text.
+            Exception: What the sink raised for an earlier checkpoint, or what an agent's
+                `get_state` raised. The states of both are part of the next checkpoint.
         """
         if self._writer is None:
             raise ValueError("checkpoint needs a manager with a sink, got sink=None")
         self.drain()
-        changed, self._changed = self._changed, []
-        for mailbox in changed:
-            mailbox.changed = False
-        states = self._perform(_get_state, [(mailbox, None) for mailbox in changed], changes=False)
-        for state in states.values():
-            if isinstance(state, BaseException):
-                raise state
-        self._writer.put({str(agent_id): state for agent_id, state in states.items()}, marker)
+        with self._changed_lock:
+            changed, self._changed = self._changed, []
+            for mailbox in changed:
+                mailbox.changed = False
+        try:
+            states = self._states(changed)
+            self._writer.put(states, marker)
+        except BaseException:
+            for mailbox in changed:
+                self._note_change(mailbox)
+            raise
         return len(states)
+
+    def _states(self, mailboxes: Sequence[Mailbox]) -> dict[str, Any]:
+        """Ask agents for their states; of several that had one id in turn, only the last."""
+        latest = {m.agent_id: m for m in mailboxes if hasattr(m.agent, "get_state")}
+        states = self._perform(_get_state, [(m, None) for m in latest.values()], changes=False)
+        _raise_first(states)
+        by_text = {str(agent_id): state for agent_id, state in states.items()}
+        if len(by_text) < len(states):
+            raise ValueError("agents whose ids are the same as text cannot be told apart")
+        return by_text
 
     def flush(self) -> None:
         """Wait until every checkpoint is saved.
@@ -266,31 +294,38 @@ class OptimizedAgentManager:
 
         Raises:
             ValueError: If the manager has no sink.
+            Exception: What the sink or an agent's `set_state` raised.
         """
         if self._sink is None:
             raise ValueError("restore needs a manager with a sink, got sink=None")
+        self.flush()
         saved = self._sink.load()
         if saved is None:
             return None
         states, marker = saved
-        for agent_id in self.agent_ids():
-            state = states.get(str(agent_id))
-            if state is not None:
-                self._mailboxes[agent_id].agent.set_state(state)
+        found = [(self._mailboxes.get(agent_id), agent_id) for agent_id in self.agent_ids()]
+        pairs = [(m, states[str(i)]) for m, i in found if m is not None and str(i) in states]
+        _raise_first(self._perform(_set_state, pairs, changes=False))
         return marker
 
     def shutdown(self, wait: bool = True) -> None:
         """Finish what was asked for, save the checkpoints, and end all threads.
 
+        A second call does nothing. What is asked of the manager afterwards raises `RuntimeError`.
+
         Args:
-            wait: Wait for operations that are still pending.
+            wait: Wait for operations that are still pending. They are done in any case, but may not
+                send any more messages.
+
+        Raises:
+            Exception: What the sink raised; another call tries again.
         """
         if wait:
             self.drain()
+        self._closed = True
         self._executor.shutdown(wait=wait)
         if self._writer is not None:
             self._writer.close()
-            self._writer = None
 
     def get_statistics(self) -> dict[str, Any]:
         """Count what was done since the start.
@@ -316,26 +351,33 @@ class OptimizedAgentManager:
     ) -> dict[Hashable, Any]:
         """Do one operation with each of several agents, and wait for the results."""
         self._refuse_inside_an_operation()
+        self._refuse_after_shutdown()
         gathering = Gathering(len(pairs))
         together: dict[type, list[Pair]] = defaultdict(list)
         single: list[Pair] = []
         waiting: list[Mailbox] = []
-        for pair in pairs:
-            mailbox, argument = pair
-            if not mailbox.claim():
-                if mailbox.offer(Operation(function, argument, gathering)):
-                    waiting.append(mailbox)
-            elif function is _step and hasattr(mailbox.agent, "step_batch"):
-                together[type(mailbox.agent)].append(pair)
-            else:
-                single.append(pair)
-            if changes:
-                self._note_change(mailbox)
+        stepping = function is _step
+        try:
+            for pair in pairs:
+                mailbox, argument = pair
+                if not mailbox.claim():
+                    if mailbox.offer(Operation(function, argument, gathering)):
+                        waiting.append(mailbox)
+                elif stepping and mailbox.kind is not None:
+                    together[mailbox.kind].append(pair)
+                else:
+                    single.append(pair)
+                if changes and not mailbox.changed:
+                    self._note_change(mailbox)
+        except BaseException:
+            self._schedule(waiting)
+            self._release(mailbox for mailbox, _ in itertools.chain(single, *together.values()))
+            raise
         size = self.config.batch_size
         work: list[Callable[[], None]] = [
-            *(_Work(self._step_together, batch, gathering) for batch in together.values()),
+            *(partial(self._step_together, batch, gathering) for batch in together.values()),
             *(
-                _Work(self._run_claimed, single[i : i + size], function, gathering)
+                partial(self._run_claimed, single[i : i + size], function, gathering)
                 for i in range(0, len(single), size)
             ),
         ]
@@ -365,19 +407,24 @@ class OptimizedAgentManager:
             raise
 
     def _submit(self, piece: Callable[[], None]) -> None:
+        """Have a piece of work done; by this thread if the executor is closed, so none is lost."""
         self._activity.enter()
         try:
             self._executor.submit(self._do, piece)
-        except BaseException:
+        except BaseException as error:
+            if self._closed and isinstance(error, RuntimeError):
+                self._do(piece)
+                return
             self._activity.leave()
             raise
 
     def _do(self, piece: Callable[[], None]) -> None:
+        outside = not getattr(_here, "inside", False)
         _here.inside = True
         try:
             piece()
         finally:
-            _here.inside = False
+            _here.inside = not outside
             self._activity.leave()
 
     def _step_together(self, batch: list[Pair], gathering: Gathering) -> None:
@@ -386,7 +433,7 @@ class OptimizedAgentManager:
         agents = [mailbox.agent for mailbox, _ in batch]
         ids = [mailbox.agent_id for mailbox, _ in batch]
         failed = True
-        results: Sequence[Any] = ()
+        results: list[Any] = []
         try:
             results = _step_batch(agents, [argument for _, argument in batch])
             failed = False
@@ -421,20 +468,36 @@ class OptimizedAgentManager:
 
     def _release(self, mailboxes: Iterable[Mailbox]) -> None:
         """Let go of claimed agents, and see to what was asked of them meanwhile."""
-        for mailbox in mailboxes:
-            operation = mailbox.take()
-            if operation is not None:
-                self._submit(_Work(self._take_turn, mailbox, operation))
+        self._schedule([mailbox for mailbox in mailboxes if not mailbox.rest()])
 
-    def _take_turn(self, mailbox: Mailbox, first: Operation | None = None) -> None:
+    def _schedule(self, mailboxes: Sequence[Mailbox]) -> None:
+        """Have turns taken with owned agents, several by one piece of work."""
+        size = self.config.batch_size
+        for i in range(0, len(mailboxes), size):
+            self._submit(partial(self._take_turns, mailboxes[i : i + size]))
+
+    def _take_turns(self, mailboxes: Sequence[Mailbox]) -> None:
+        done = 0
+        try:
+            for mailbox in mailboxes:
+                done += 1
+                self._take_turn(mailbox)
+        finally:
+            self._schedule(mailboxes[done:])
+
+    def _take_turn(self, mailbox: Mailbox) -> None:
         """Do the next operations of an owned agent."""
-        for _ in range(OPERATIONS_PER_TURN):
-            operation = first or mailbox.take()
-            first = None
-            if operation is None:
-                return
-            self._do_operation(mailbox, operation)
-        self._submit(_Work(self._take_turn, mailbox))
+        idle = False
+        try:
+            for _ in itertools.count() if self._closed else range(OPERATIONS_PER_TURN):
+                operation = mailbox.take()
+                if operation is None:
+                    idle = True
+                    return
+                self._do_operation(mailbox, operation)
+        finally:
+            if not idle:
+                self._schedule([mailbox])
 
     def _do_operation(self, mailbox: Mailbox, operation: Operation) -> None:
         began = time.perf_counter()
@@ -457,6 +520,7 @@ class OptimizedAgentManager:
 
     def _post(self, recipients: Sequence[Hashable], message: Any, sender: Hashable | None) -> int:
         """Offer a message to each recipient, and have the idle ones take turns."""
+        self._refuse_after_shutdown()
         operation = Operation(_receive, message, None)
         waking: list[Mailbox] = []
         reached = 0
@@ -473,20 +537,24 @@ class OptimizedAgentManager:
         self._schedule(waking)
         return reached
 
-    def _schedule(self, mailboxes: Sequence[Mailbox]) -> None:
-        """Have turns taken with agents that were idle, several by one piece of work."""
-        size = self.config.batch_size
-        for i in range(0, len(mailboxes), size):
-            self._submit(_Work(self._take_turns, mailboxes[i : i + size]))
-
-    def _take_turns(self, mailboxes: Sequence[Mailbox]) -> None:
-        for mailbox in mailboxes:
-            self._take_turn(mailbox)
-
     def _note_change(self, mailbox: Mailbox) -> None:
-        if self._writer is not None and not mailbox.changed:
-            mailbox.changed = True
-            self._changed.append(mailbox)
+        if self._writer is None or mailbox.changed:
+            return
+        with self._changed_lock:
+            if not mailbox.changed:
+                mailbox.changed = True
+                self._changed.append(mailbox)
+
+    def _renew_after_fork(self) -> None:
+        """Forget what the threads of the parent were doing, and any lock they held."""
+        self._activity = Activity()
+        self._counts.renew()
+        self._topics_lock = threading.RLock()
+        self._changed_lock = threading.Lock()
+        for mailbox in self._mailboxes.values():
+            mailbox.renew()
+        if self._writer is not None:
+            self._writer.renew()
 
     def _refuse_inside_an_operation(self) -> None:
         if getattr(_here, "inside", False):
@@ -494,6 +562,10 @@ class OptimizedAgentManager:
                 "this call waits for agents and was made inside an agent's operation, "
                 "where it could wait for itself; use send or broadcast there"
             )
+
+    def _refuse_after_shutdown(self) -> None:
+        if self._closed:
+            raise RuntimeError("the agent manager is shut down")
 
 
 def create_optimized_agent_manager(
@@ -506,97 +578,25 @@ def create_optimized_agent_manager(
 _here = threading.local()
 
 
+_managers: weakref.WeakSet[OptimizedAgentManager] = weakref.WeakSet()
+
+
+def _renew_all_after_fork() -> None:
+    for manager in list(_managers):
+        manager._renew_after_fork()
+
+
+# Registered after the executor's own, which comes first then.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_all_after_fork)
+
+
 def _interrupted() -> RuntimeError:
     return RuntimeError("the operation was interrupted")
 
 
-class _Work:
-    """A call, kept for later."""
-
-    __slots__ = ("_args", "_function")
-
-    def __init__(self, function: Callable[..., None], *args: Any) -> None:
-        self._function = function
-        self._args = args
-
-    def __call__(self) -> None:
-        self._function(*self._args)
-
-
-class _Activity:
-    """How many pieces of work are queued or running."""
-
-    def __init__(self) -> None:
-        self._pieces = 0
-        self._changed = threading.Condition()
-
-    def enter(self) -> None:
-        with self._changed:
-            self._pieces += 1
-
-    def leave(self) -> None:
-        with self._changed:
-            self._pieces -= 1
-            if self._pieces == 0:
-                self._changed.notify_all()
-
-    def wait(self, timeout: float | None, help_out: Callable[[], bool]) -> None:
-        """Do pieces that are queued, then wait for those that are running."""
-        began = time.monotonic()
-        while self._pieces and help_out():
-            if timeout is not None and time.monotonic() - began >= timeout:
-                break
-        if timeout is not None:
-            timeout = max(0.0, began + timeout - time.monotonic())
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._pieces == 0, timeout):
-                raise TimeoutError(
-                    f"{self._pieces} pieces of work still pending after {timeout!r} seconds"
-                )
-
-
-class _Counts:
-    """What a manager has done."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._steps = 0
-        self._batches = 0
-        self._seconds = 0.0
-        self.pace = math.inf
-        """Seconds that a step takes lately."""
-        self._failures = 0
-        self._messages = 0
-        self._dead_letters = 0
-
-    def add(self, steps: int, seconds: float, failures: int) -> None:
-        with self._lock:
-            self._steps += steps
-            self._batches += 1
-            self._seconds += seconds
-            pace = seconds / steps
-            self.pace = pace if self.pace == math.inf else self.pace + (pace - self.pace) / 8
-            self._failures += failures
-
-    def fail(self, failures: int) -> None:
-        with self._lock:
-            self._failures += failures
-
-    def send(self, reached: int, dead: int) -> None:
-        with self._lock:
-            self._messages += reached
-            self._dead_letters += dead
-
-    def summary(self) -> dict[str, Any]:
-        with self._lock:
-            return {
-                "agents_processed": self._steps,
-                "batches_processed": self._batches,
-                "avg_batch_size": self._steps / self._batches if self._batches else 0.0,
-                "avg_processing_time_ms": (
-                    1000.0 * self._seconds / self._steps if self._steps else 0.0
-                ),
-                "failures": self._failures,
-                "messages_sent": self._messages,
-                "dead_letters": self._dead_letters,
-            }
+def _raise_first(results: Mapping[Hashable, Any]) -> None:
+    """Raise the first exception among the results of an operation."""
+    for result in results.values():
+        if isinstance(result, BaseException):
+            raise result

@@ -1,10 +1,9 @@
 """Where agents' states are kept, and the thread that writes them."""
 
-import contextlib
 import json
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
@@ -82,51 +81,62 @@ class FileStateSink:
 class StateWriter:
     """Saves checkpoints on a thread of its own, in the order in which they come.
 
+    The thread exists while there is something to save, and the interpreter does not exit before.
     At most `max_pending` checkpoints wait; a further `put` waits for a place, which holds the
     agents back when the sink is slower. After a failure the states are kept and saved with the
-    next checkpoint; the failure is raised by the next `put`, `flush` or `close`.
+    next checkpoint, or by `flush`; the failure is raised by the next `put`, `flush` or `close`.
     """
 
     def __init__(self, sink: StateSink, max_pending: int = 4) -> None:
         self._sink = sink
-        self._queue: queue.Queue[tuple[dict[str, State], State] | None] = queue.Queue(max_pending)
-        self._thread: threading.Thread | None = None
-        self._unsaved: dict[str, State] = {}
-        self._marker: State | None = None
-        self._error: BaseException | None = None
+        self._max_pending = max_pending
         self.saved = 0
         """States written so far."""
+        self.renew()
 
-    def put(self, states: dict[str, State], marker: State) -> None:
-        """Hand a checkpoint over."""
-        self._raise()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._write, name="overdrive-state-writer")
-            self._thread.start()
-        self._queue.put((states, marker))
+    def renew(self) -> None:
+        """Begin without anything to save, also in a forked child: that is the parent's."""
+        self._changed = threading.Condition()
+        self._pending: deque[tuple[Mapping[str, State], State]] = deque()
+        self._thread: threading.Thread | None = None
+        self._unsaved: dict[str, State] = {}
+        self._unsaved_marker: State | None = None
+        self._error: BaseException | None = None
+
+    def put(self, states: Mapping[str, State], marker: State) -> None:
+        """Hand a checkpoint over; it is not taken if an earlier failure is raised."""
+        with self._changed:
+            self._raise()
+            self._changed.wait_for(lambda: len(self._pending) < self._max_pending)
+            self._append(states, marker)
 
     def flush(self) -> None:
         """Wait until everything handed over is saved, trying again what failed."""
-        self._queue.join()
-        if self._error is not None and self._marker is not None:
-            self._error = None
-            self._save({}, self._marker)
-        self._raise()
+        with self._changed:
+            self._changed.wait_for(self._is_idle)
+            if self._unsaved_marker is not None:
+                self._error = None
+                self._append({}, self._unsaved_marker)
+                self._changed.wait_for(self._is_idle)
+            self._raise()
 
     def close(self) -> None:
-        """Save what is left, end the thread and close the sink."""
+        """Save what is left, and close the sink."""
         try:
-            with contextlib.ExitStack() as stack:
-                stack.callback(self._sink.close)
-                stack.callback(self._stop)
-                self.flush()
+            self.flush()
         finally:
-            self._thread = None
+            self._sink.close()
 
-    def _stop(self) -> None:
-        if self._thread is not None:
-            self._queue.put(None)
-            self._thread.join()
+    def _is_idle(self) -> bool:
+        return self._thread is None
+
+    def _append(self, states: Mapping[str, State], marker: State) -> None:
+        """Queue a checkpoint, and see to it that there is a thread; the lock is held."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._write, name="overdrive-state-writer")
+            thread.start()
+            self._thread = thread
+        self._pending.append((states, marker))
 
     def _raise(self) -> None:
         if self._error is not None:
@@ -134,18 +144,24 @@ class StateWriter:
             raise error
 
     def _write(self) -> None:
-        while (checkpoint := self._queue.get()) is not None:
-            self._save(*checkpoint)
-            self._queue.task_done()
-        self._queue.task_done()
+        while True:
+            with self._changed:
+                if not self._pending:
+                    self._thread = None
+                    self._changed.notify_all()
+                    return
+                states, marker = self._pending.popleft()
+                self._changed.notify_all()
+            self._save(states, marker)
 
-    def _save(self, states: dict[str, State], marker: State) -> None:
+    def _save(self, states: Mapping[str, State], marker: State) -> None:
         self._unsaved.update(states)
-        self._marker = marker
+        self._unsaved_marker = marker
         try:
             self._sink.save(self._unsaved, marker)
-        except Exception as error:  # noqa: BLE001 - handed to the thread that asks
+        except BaseException as error:  # noqa: BLE001 - handed to the thread that asks
             self._error = error
         else:
             self.saved += len(self._unsaved)
             self._unsaved = {}
+            self._unsaved_marker = None

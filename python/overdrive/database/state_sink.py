@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["PostgresStateSink"]
 
 T = TypeVar("T")
+_encode = json.JSONEncoder(allow_nan=False).encode
 State = Mapping[str, Any]
 
 # `json` and not `jsonb`: it gives back what it was given to the last digit, minus zero and the
@@ -234,7 +235,7 @@ async def _end(connection: "Connection", timeout: float) -> None:  # noqa: ASYNC
 
 def _to_json(value: State, what: str) -> str:
     try:
-        return json.dumps(value, allow_nan=False)
+        return _encode(value)
     except ValueError as error:
         raise ValueError(f"the {what} is not JSON: {error}") from error
     except TypeError as error:
