@@ -1,13 +1,14 @@
 """The command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
 import overdrive
-from overdrive.errors import MissingExtraError, OverdriveError
+from overdrive.errors import MissingExtraError, OptionError, OverdriveError
 
 __all__ = ["main"]
 
@@ -36,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
-    except (MissingExtraError, ValueError) as error:
+    except (MissingExtraError, OptionError) as error:
         sys.stderr.write(f"overdrive {options.name}: {error}\n")
         return BAD_USE
     except (OverdriveError, OSError) as error:
@@ -75,27 +76,29 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--plain",
         action=argparse.BooleanOptionalAction,
-        default=True,
-        help="also replay with a for loop and a ThreadPoolExecutor (default: yes)",
+        help="also replay with a for loop and a ThreadPoolExecutor (default: without --resume)",
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on where the last run ended, without --plain"
-    )
+    parser.add_argument("--resume", action="store_true", help="go on where the last run ended")
     parser.add_argument("--json", type=_new_file, metavar="FILE", help="write the results to FILE")
     parser.add_argument(
-        "--data-dir", type=Path, metavar="DIR", help="where the database is (default: the user's)"
+        "--data-dir",
+        type=_directory,
+        metavar="DIR",
+        help="where the database is (default: a directory of the user's)",
     )
     parser.set_defaults(command=_demo, name="demo")
 
 
 def _demo(options: argparse.Namespace) -> int:
+    if options.resume and options.plain:
+        raise OptionError("--plain and --resume do not go together: the plain ways save no run")
     from overdrive.demo.command import Options, run  # noqa: PLC0415 - needs the extra
 
     return run(
         Options(
             flights=options.flights,
             seed=options.seed,
-            plain=options.plain,
+            plain=options.plain is not False and not options.resume,
             resume=options.resume,
             json_file=options.json,
             data_dir=options.data_dir,
@@ -119,4 +122,16 @@ def _new_file(text: str) -> Path:
     path = Path(text)
     if path.is_dir() or not path.absolute().parent.is_dir():
         raise argparse.ArgumentTypeError(f"must be a file in an existing directory, got {text!r}")
+    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise argparse.ArgumentTypeError(f"must be a file that can be written, got {text!r}")
+    return path
+
+
+def _directory(text: str) -> Path:
+    path = Path(text).expanduser().absolute()
+    place = next(place for place in (path, *path.parents) if place.exists())
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise argparse.ArgumentTypeError(
+            f"must be a directory that can be written or made, got {text!r}"
+        )
     return path

@@ -1,6 +1,6 @@
 """The exceptions of Overdrive that the standard library has no word for."""
 
-__all__ = ["MissingExtraError", "OverdriveError", "missing_extra"]
+__all__ = ["MissingExtraError", "OptionError", "OverdriveError", "missing_extra"]
 
 
 class OverdriveError(Exception):
@@ -9,6 +9,10 @@ class OverdriveError(Exception):
 
 class MissingExtraError(OverdriveError, ImportError):
     """An optional dependency is needed and not installed."""
+
+
+class OptionError(OverdriveError, ValueError):
+    """An option of the command line does not do; the text says which and why."""
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:

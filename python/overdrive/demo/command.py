@@ -1,6 +1,7 @@
 """The command `overdrive demo`."""
 
 import json
+import shlex
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -9,6 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
+import asyncpg
+import fasteners  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import Progress
 
@@ -20,9 +23,11 @@ from overdrive.demo.forecast import Baselines
 from overdrive.demo.replay import Replay, Result
 from overdrive.demo.timeline import Timeline
 from overdrive.demo.ways import Loop, Managed, Pool, Way
+from overdrive.errors import OptionError, OverdriveError
 
 __all__ = ["Options", "run"]
 
+FAILED = 1
 INTERRUPTED = 130
 
 
@@ -46,6 +51,15 @@ class Options:
     json_file: Path | None = None
     data_dir: Path | None = None
 
+    def to_resume(self) -> str:
+        """Return the command line that goes on with this run."""
+        words = ["overdrive", "demo", "--resume"]
+        if self.flights is not None:
+            words += ["--flights", str(self.flights)]
+        if self.data_dir is not None:
+            words += ["--data-dir", str(self.data_dir)]
+        return shlex.join(words)
+
 
 def run(options: Options, console: Console | None = None) -> int:
     """Run the demo.
@@ -55,8 +69,8 @@ def run(options: Options, console: Console | None = None) -> int:
         interrupted and what was done is saved.
 
     Raises:
-        ValueError: If there is no run to go on with, or it is of other flights.
-        OverdriveError: If the database does not start.
+        OptionError: If there is no run to go on with, or it is of other flights.
+        OverdriveError: If the database does not start or fails, or another demo is using it.
     """
     console = console or Console()
     with console.status("Reading the flights"):
@@ -68,9 +82,28 @@ def run(options: Options, console: Console | None = None) -> int:
         postgres = EmbeddedPostgres(options.data_dir)
         postgres.start()
     try:
-        return _Demo(options, console, timeline, baselines, postgres.dsn).run()
+        with _alone(postgres.data_dir):
+            return _Demo(options, console, timeline, baselines, postgres.dsn).run()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise OverdriveError(f"PostgreSQL failed: {error}") from error
     finally:
         postgres.stop()
+
+
+@contextmanager
+def _alone(data_dir: Path) -> Iterator[None]:
+    """Let no two demos write the same states; they would overwrite each other's."""
+    lock = fasteners.InterProcessLock(f"{data_dir}.demo")
+    if not lock.acquire(blocking=False):
+        # Left open by the lock that was not had.
+        lock.lockfile.close()
+        raise OverdriveError(
+            f"another demo is using {data_dir}: wait for its end, or give another --data-dir"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class _Demo:
@@ -91,6 +124,18 @@ class _Demo:
         self._dsn = dsn
 
     def run(self) -> int:
+        """Replay, and show what came of it; a `KeyboardInterrupt` is a second Ctrl-C."""
+        try:
+            return self._run()
+        except KeyboardInterrupt:
+            self._console.print(
+                "Interrupted again; the last checkpoint is kept. "
+                f"To go on: {self._options.to_resume()}",
+                soft_wrap=True,
+            )
+            return INTERRUPTED
+
+    def _run(self) -> int:
         with _interrupt() as interrupted:
             results = self._replay(interrupted)
         ours = results[0]
@@ -98,14 +143,23 @@ class _Demo:
         totals = self._totals()
         same = report.show_totals(self._console, totals, asdict(ours.seen))
         self._write_json(results, totals)
+        self._explain(ours, interrupted=interrupted())
+        if not same:
+            return FAILED
+        return INTERRUPTED if interrupted() else 0
+
+    def _explain(self, ours: Result, *, interrupted: bool) -> None:
+        """Say why the run is not what one might expect."""
         if not ours.complete:
             self._console.print(
-                f"Interrupted at {ours.until} of the flights, and saved. "
-                "To go on: overdrive demo --resume"
+                f"Interrupted at {ours.until} (UTC) of the flights; what was done is saved. "
+                f"To go on: {self._options.to_resume()}",
+                soft_wrap=True,
             )
-        if interrupted():
-            return INTERRUPTED
-        return 0 if same else 1
+        elif interrupted:
+            self._console.print("Interrupted: the plain replay that was running is left out.")
+        elif self._options.resume and not ours.steps:
+            self._console.print("The saved run was complete: leave --resume out to start again.")
 
     def _replay(self, interrupted: Callable[[], bool]) -> list[Result]:
         with report.progress_bars(self._console) as progress:
@@ -115,7 +169,9 @@ class _Demo:
                     if interrupted():
                         break
                     scratch = self._sink(way.__name__)
-                    results.append(self._once(way, scratch, progress, interrupted))
+                    result = self._once(way, scratch, progress, interrupted)
+                    if result.complete:
+                        results.append(result)
                     scratch.clear()
                     scratch.close()
         return results
@@ -134,7 +190,7 @@ class _Demo:
         try:
             replay = Replay(self._timeline, self._baselines, runner, seed=self._options.seed)
             if self._options.resume and not replay.restore():
-                raise ValueError("there is no run to resume in this database: leave --resume out")
+                raise OptionError("there is no run to resume in this database: leave --resume out")
             total = len(self._timeline.flights)
             bar = report.add_bar(progress, runner.label, total, replay.predicted)
             return replay.run(stop=interrupted, progress=bar)
@@ -158,7 +214,10 @@ class _Demo:
         if file is not None:
             flights: Flights = self._timeline.flights
             text = json.dumps(report.results_json(results, flights, totals), indent=2)
-            file.write_text(text + "\n", encoding="utf-8")
+            try:
+                file.write_text(text + "\n", encoding="utf-8")
+            except OSError as error:
+                raise OverdriveError(f"cannot write {file}: {error.strerror}") from error
             self._console.print(f"Results written to {file}")
 
 

@@ -36,7 +36,7 @@ class Flights:
         hour: The hour of it on the clocks of New York, 0 to 23.
         departure_delay: Minutes; NaN for a flight that was cancelled.
         arrival_delay: Minutes; NaN for a flight that did not arrive where it should.
-        air_time: Minutes in the air; NaN where `arrival_delay` is.
+        air_time: Minutes in the air; NaN where unknown.
         aircraft: Index into `tails`; -1 where the tail number is unknown.
         origin: Index into `airports`.
         destination: Index into `airports`.
@@ -67,12 +67,22 @@ class Flights:
     @property
     def arrived(self) -> npt.NDArray[np.bool_]:
         """Flights that arrived where they should."""
-        return ~np.isnan(self.arrival_delay)
+        return ~self.cancelled & ~np.isnan(self.arrival_delay)
 
     @property
     def diverted(self) -> npt.NDArray[np.bool_]:
         """Flights that departed and did not arrive where they should."""
         return ~self.cancelled & ~self.arrived
+
+    @property
+    def missing(self) -> dict[str, int]:
+        """How many values are missing, by column of the file."""
+        return {
+            "dep_delay": int(np.isnan(self.departure_delay).sum()),
+            "arr_delay": int(np.isnan(self.arrival_delay).sum()),
+            "air_time": int(np.isnan(self.air_time).sum()),
+            "tailnum": int((self.aircraft < 0).sum()),
+        }
 
 
 def archive_path() -> Path:
@@ -107,6 +117,8 @@ def parse(lines: Iterable[str], *, limit: int | None = None) -> Flights:
         raise ValueError(f"the flights have no column {', '.join(absent)}; found {header}")
     at = [header.index(name) for name in COLUMNS]
     records = list(_records(rows, at))
+    if not records:
+        raise ValueError("the file holds no flights")
     records.sort(key=lambda record: record[0])
     records = records[:limit]
     tails = sorted({record[5] for record in records if record[5] is not None})

@@ -1,6 +1,7 @@
 """Predictions of flights from what their three agents expect, and how good they are."""
 
-from dataclasses import dataclass, field
+import binascii
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,10 +39,10 @@ class Forecaster:
         self._moment: Floats = RIDGE * np.array(FIRST_WEIGHTS)
         self.weights: Floats = np.array(FIRST_WEIGHTS)
 
-    def predict(self, flights: Ints, estimates: list[list[Estimate]]) -> None:
-        """Predict flights from what aircraft, origin and destination expect of each."""
+    def predict(self, flights: Ints, estimates: Floats) -> None:
+        """Predict flights from what aircraft, origin and destination expect, shape (n, 3, 3)."""
         features = np.ones((len(flights), FEATURES))
-        features[:, 1:] = np.array(estimates).reshape(len(flights), FEATURES - 1)
+        features[:, 1:] = estimates.reshape(len(flights), FEATURES - 1)
         self._features[flights] = features
         self.predictions[flights] = features @ self.weights
 
@@ -56,24 +57,35 @@ class Forecaster:
         self.weights = np.linalg.solve(self._gram, self._moment).astype(np.float64)
 
     def get_state(self, pending: Ints) -> dict[str, Any]:
-        """Return a JSON object with all that later predictions, and the pending ones, need."""
+        """Return a JSON object with all that later predictions, and the pending ones, need.
+
+        Arrays are in base64: thousands of numbers, and to the last bit.
+        """
         return {
-            "gram": self._gram.tolist(),
-            "moment": self._moment.tolist(),
-            "weights": self.weights.tolist(),
+            "weights": _to_text(self.weights),
+            "gram": _to_text(self._gram),
+            "moment": _to_text(self._moment),
             "pending": pending.tolist(),
-            "features": self._features[pending].tolist(),
-            "predictions": self.predictions[pending].tolist(),
+            "features": _to_text(self._features[pending]),
+            "predictions": _to_text(self.predictions[pending]),
         }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Take over what `get_state` returned."""
-        self._gram = np.array(state["gram"])
-        self._moment = np.array(state["moment"])
-        self.weights = np.array(state["weights"])
+        self.weights = _from_text(state["weights"])
+        self._gram = _from_text(state["gram"]).reshape(FEATURES, FEATURES)
+        self._moment = _from_text(state["moment"])
         pending = np.array(state["pending"], np.int64)
-        self._features[pending] = np.array(state["features"]).reshape(-1, FEATURES)
-        self.predictions[pending] = state["predictions"]
+        self._features[pending] = _from_text(state["features"]).reshape(-1, FEATURES)
+        self.predictions[pending] = _from_text(state["predictions"])
+
+
+def _to_text(array: Floats) -> str:
+    return binascii.b2a_base64(array.astype("<f8").tobytes(), newline=False).decode()
+
+
+def _from_text(text: str) -> Floats:
+    return np.frombuffer(binascii.a2b_base64(text), "<f8").astype(np.float64)
 
 
 class Baselines:
@@ -113,7 +125,7 @@ class Score:
 
     flights: int = 0
     absolute: float = 0.0
-    squared: float = field(default=0.0)
+    squared: float = 0.0
 
     def add(self, errors: Floats) -> None:
         """Count some errors."""

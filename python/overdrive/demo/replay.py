@@ -1,15 +1,16 @@
 """One replay of the flights, in one of several ways."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 
+from overdrive.demo.flights import Floats
 from overdrive.demo.forecast import NOBODY, Baselines, Estimate, Forecaster, Score
 from overdrive.demo.timeline import HOURS_PER_DAY, Hour, Observation, Timeline
 from overdrive.demo.ways import Way
+from overdrive.errors import OptionError
 
 __all__ = ["Replay", "Result", "Seen"]
 
@@ -30,14 +31,12 @@ class Seen:
     cancelled: int = 0
     diverted: int = 0
 
-    def add(self, observations: list[Observation]) -> None:
+    def add(self, hour: Hour) -> None:
         """Count what agents are told in an hour."""
-        for observation in observations:
-            self.cancelled += observation.cancelled
-            self.diverted += observation.diverted
-        self.flights += sum(len(observation.delays) for observation in observations)
-        delays = [observation.delays for observation in observations]
-        self.delay_minutes += int(np.concatenate(delays).sum())
+        self.flights += len(hour.delays)
+        self.delay_minutes += int(hour.delays.sum())
+        self.cancelled += hour.cancelled
+        self.diverted += hour.diverted
 
     @property
     def observations(self) -> int:
@@ -59,6 +58,8 @@ class Result:
         seconds: Wall time, until the last state was written.
         step_ms_p50: Median time to step all agents of one hour, in milliseconds.
         step_ms_p99: 99th percentile of that.
+        saving_ms_p99: The same with the time to hand over, or save, the states of the day before in
+            the first hour of a day.
         errors: Of the agents' predictions and of two running means, by name.
         seen: What the agents were told.
         complete: Whether it came to the end of the flights.
@@ -74,6 +75,7 @@ class Result:
     seconds: float = 0.0
     step_ms_p50: float = 0.0
     step_ms_p99: float = 0.0
+    saving_ms_p99: float = 0.0
     errors: dict[str, Score] = field(default_factory=dict)
     seen: Seen = field(default_factory=Seen)
     complete: bool = False
@@ -98,7 +100,6 @@ class Replay:
     def __init__(self, timeline: Timeline, baselines: Baselines, way: Way, *, seed: int) -> None:
         self._timeline = timeline
         self._way = way
-        self._seed = seed
         self._names = [*timeline.flights.tails, *timeline.flights.airports]
         self._forecaster = Forecaster(len(timeline.flights))
         self._predictions = {
@@ -110,11 +111,15 @@ class Replay:
         self._seen = Seen()
         self._predicted = 0
         self._start = 0
+        self._random = np.random.default_rng(seed)
+        # By agent; the last place, -1, is for flights without a tail number.
+        self._estimates = np.tile(np.array(NOBODY), (len(self._names) + 1, 1))
         self._latencies: list[float] = []
+        self._pauses: list[float] = []
         self._steps = 0
 
     @property
-    def predictions(self) -> Any:
+    def predictions(self) -> Floats:
         """Predicted arrival delays in minutes; NaN before a flight is predicted."""
         return self._forecaster.predictions
 
@@ -127,13 +132,13 @@ class Replay:
         """Go back to the last checkpoint; `False` if there is none.
 
         Raises:
-            ValueError: If the checkpoint is of other flights.
+            OptionError: If the checkpoint is of other flights.
         """
         marker = self._way.restore()
         if marker is None:
             return False
         if marker["of"] != self._identity():
-            raise ValueError(
+            raise OptionError(
                 f"the saved run is of {marker['of'][0]} flights, not of {self._identity()[0]}: "
                 "give the same --flights, or run without --resume"
             )
@@ -163,10 +168,12 @@ class Replay:
         position = self._start
         complete = True
         for hour in self._timeline.play(self._start):
+            pause = 0.0
             if hour.hour >= next_day:
-                self._checkpoint(hour.hour)
+                pause = self._checkpoint(hour.hour)
                 next_day = hour.hour + HOURS_PER_DAY
                 progress(self._predicted, self._timeline.day(hour.hour))
+            self._pauses.append(pause)
             self._do_hour(hour)
             position = hour.hour + 1
             if stop():
@@ -175,7 +182,7 @@ class Replay:
         self._checkpoint(position)
         self._way.finish()
         progress(self._predicted, self._timeline.day(position))
-        p50, p99 = np.percentile(self._latencies, [50, 99]) if self._latencies else (0.0, 0.0)
+        steps = np.array(self._latencies)
         return Result(
             label=self._way.label,
             flights=self._predicted - predicted_before,
@@ -184,8 +191,9 @@ class Replay:
             messages=self._way.messages,
             states=self._way.saved,
             seconds=time.perf_counter() - began,
-            step_ms_p50=1000 * float(p50),
-            step_ms_p99=1000 * float(p99),
+            step_ms_p50=_percentile_ms(steps, 50),
+            step_ms_p99=_percentile_ms(steps, 99),
+            saving_ms_p99=_percentile_ms(steps + self._pauses, 99),
             errors=self._errors,
             seen=self._seen,
             complete=complete,
@@ -198,7 +206,7 @@ class Replay:
         estimates = self._way.step(observations)
         self._latencies.append(time.perf_counter() - began)
         self._steps += len(observations)
-        self._seen.add(hour.observations)
+        self._seen.add(hour)
         if len(hour.landed):
             delays = self._timeline.flights.arrival_delay[hour.landed]
             for name, predictions in self._predictions.items():
@@ -210,35 +218,35 @@ class Replay:
             self._predict(hour, estimates)
 
     def _in_any_order(self, hour: Hour) -> dict[str, Observation]:
-        """Return the hour's observations by agent, in an order drawn from seed and hour."""
-        order = np.random.default_rng((self._seed, hour.hour)).permutation(len(hour.agents))
+        """Return the hour's observations by agent, in a random order."""
         names, agents, observations = self._names, hour.agents, hour.observations
-        return {names[agents[i]]: observations[i] for i in order.tolist()}
+        order = self._random.permutation(len(agents)).tolist()
+        return {names[agents[i]]: observations[i] for i in order}
 
-    def _predict(self, hour: Hour, estimates: Any) -> None:
-        names = self._names
-
-        def of(agent: int) -> Estimate:
-            estimate: Estimate = NOBODY if agent < 0 else estimates[names[agent]]
-            return estimate
-
-        parties = self._timeline.parties[hour.scheduled].tolist()
-        self._forecaster.predict(hour.scheduled, [[of(a) for a in three] for three in parties])
+    def _predict(self, hour: Hour, estimates: Mapping[str, Estimate]) -> None:
+        self._estimates[hour.agents] = [estimates[self._names[agent]] for agent in hour.agents]
+        parties = self._timeline.parties[hour.scheduled]
+        self._forecaster.predict(hour.scheduled, self._estimates[parties])
         self._predicted += len(hour.scheduled)
 
-    def _checkpoint(self, hour: int) -> None:
-        """Have everything saved that a replay from this hour on needs."""
-        self._way.checkpoint(
-            {
-                "of": self._identity(),
-                "hour": hour,
-                "predicted": self._predicted,
-                "errors": {name: asdict(score) for name, score in self._errors.items()},
-                "seen": asdict(self._seen),
-                "forecast": self._forecaster.get_state(self._timeline.pending(hour)),
-            }
-        )
+    def _checkpoint(self, hour: int) -> float:
+        """Have everything saved that a replay from this hour on needs; return how long it took."""
+        marker = {
+            "of": self._identity(),
+            "hour": hour,
+            "predicted": self._predicted,
+            "errors": {name: asdict(score) for name, score in self._errors.items()},
+            "seen": asdict(self._seen),
+            "forecast": self._forecaster.get_state(self._timeline.pending(hour)),
+        }
+        began = time.perf_counter()
+        self._way.checkpoint(marker)
+        return time.perf_counter() - began
 
     def _identity(self) -> list[int]:
         """Tell runs apart that cannot go on from each other's checkpoints."""
         return [len(self._timeline.flights), self._timeline.observations]
+
+
+def _percentile_ms(seconds: Floats, percent: float) -> float:
+    return 1000 * float(np.percentile(seconds, percent)) if len(seconds) else 0.0

@@ -58,6 +58,9 @@ class Hour(NamedTuple):
         observations: What they learn.
         scheduled: Indices of the flights to predict.
         landed: Indices of the flights whose arrival delay is known from now on.
+        delays: The delays of all observations, one after another.
+        cancelled: The sum of the observations' `cancelled`.
+        diverted: The sum of the observations' `diverted`.
     """
 
     hour: int
@@ -65,6 +68,9 @@ class Hour(NamedTuple):
     observations: list[Observation]
     scheduled: Ints
     landed: Ints
+    delays: Ints
+    cancelled: int
+    diverted: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,7 @@ class Timeline:
         self.parties: Ints = np.stack(
             [flights.aircraft, flights.origin + aircraft, flights.destination + aircraft], axis=1
         )
-        first = int(flights.scheduled.min()) // 60 if len(flights) else 0
+        first = int(flights.scheduled.min()) // 60
         self._first = first
         departed, landed = _known(flights)
         self._due = flights.scheduled // 60 - first
@@ -110,9 +116,11 @@ class Timeline:
         self._departed = np.maximum(np.ceil(departed / 60).astype(np.int64) - first, self._due + 1)
         self._landed = np.maximum(np.ceil(landed / 60).astype(np.int64) - first, self._departed)
         self.hours = int(max(self._due.max(), self._landed.max(), self._departed.max())) + 1
+        self._longest = int((self._landed - self._due).max())
+        self._arrived = flights.arrived
         everyone = np.arange(len(flights))
         self._scheduled = _Groups.by(self._due, everyone, self.hours)
-        arrivals = everyone[flights.arrived]
+        arrivals = everyone[self._arrived]
         self._arrivals = _Groups.by(self._landed[arrivals], arrivals, self.hours)
         self._clock = self._clocks()
         self.observations = 0
@@ -124,8 +132,9 @@ class Timeline:
 
     def pending(self, hour: int) -> Ints:
         """Return the flights that are predicted before an hour and land in it or later."""
-        arrived = self.flights.arrived
-        return np.flatnonzero((self._due < hour) & (self._landed >= hour) & arrived)
+        begin, end = np.searchsorted(self._due, [hour - self._longest, hour])
+        flights = np.arange(begin, end)
+        return flights[(self._landed[flights] >= hour) & self._arrived[flights]]
 
     def play(self, start: int = 0) -> Iterator[Hour]:
         """Yield the hours in which something happens, from hour `start` on."""
@@ -149,6 +158,9 @@ class Timeline:
                 ],
                 self._scheduled.of(hour),
                 self._arrivals.of(hour),
+                delays[starts[0] : starts[-1]],
+                sum(cancelled),
+                sum(diverted),
             )
 
     def _clocks(self) -> Ints:
@@ -213,7 +225,9 @@ def _known(flights: Flights) -> tuple[Floats, Floats]:
     delay: Floats = np.where(flights.cancelled, 0.0, flights.departure_delay)
     departed: Floats = flights.scheduled + delay
     flown: Floats = np.where(
-        flights.arrived, flights.air_time + TAXI_MINUTES, float(OVERDUE_MINUTES)
+        flights.arrived & ~np.isnan(flights.air_time),
+        flights.air_time + TAXI_MINUTES,
+        float(OVERDUE_MINUTES),
     )
     return departed, np.where(flights.cancelled, departed, departed + flown)
 

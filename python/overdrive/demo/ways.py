@@ -53,7 +53,6 @@ class Managed:
 
     def __init__(self, timeline: Timeline, sink: StateSink) -> None:
         self._manager = manager = OptimizedAgentManager(OptimizationConfig(), sink=sink)
-        self._saved: int | None = None
 
         def announce(message: Congestion, topic: str) -> int:
             return manager.broadcast(message, topic=topic, sender=topic)
@@ -73,9 +72,7 @@ class Managed:
     @property
     def saved(self) -> int:
         """States saved so far."""
-        if self._saved is None:
-            return int(self._manager.get_statistics()["states_saved"])
-        return self._saved
+        return int(self._manager.get_statistics()["states_saved"])
 
     def step(self, observations: Mapping[str, Observation]) -> Mapping[str, Estimate]:
         """Step the agents together, and wait for the messages of their hour."""
@@ -96,10 +93,7 @@ class Managed:
 
     def finish(self) -> None:
         """Wait for the thread that writes."""
-        if self._saved is None:
-            self._manager.flush()
-            self._saved = self.saved
-            self._manager.shutdown()
+        self._manager.shutdown()
 
 
 class Loop:
