@@ -178,3 +178,27 @@ def test_the_address_is_known_only_when_started(own_dir):
 def test_a_path_with_spaces_and_signs_works(data_dir):
     with EmbeddedPostgres(data_dir.parent / "a b%20&c") as server:
         assert ask(server.dsn, "select 1") == 1
+
+
+def test_a_purpose_is_reserved_for_one_process(own_dir):
+    script = """
+        import sys
+        from overdrive.database import EmbeddedPostgres
+        from overdrive.errors import OverdriveError
+
+        server = EmbeddedPostgres(sys.argv[1])
+        try:
+            with server.reserve("job"):
+                print("reserved")
+        except OverdriveError as error:
+            print(error)
+    """
+
+    def other():
+        command = [sys.executable, "-c", textwrap.dedent(script), str(own_dir)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    server = EmbeddedPostgres(own_dir)
+    with server.reserve("job"), server.reserve("other"):
+        assert f"another job is using {own_dir}" in other()
+    assert other() == "reserved\n"

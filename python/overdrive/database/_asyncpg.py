@@ -9,10 +9,13 @@ try:
 except ImportError as error:
     raise missing_extra("asyncpg", "database") from error
 
-__all__ = ["Connection", "connect", "is_connection_lost"]
+__all__ = ["FAILURES", "Connection", "connect", "is_connection_lost"]
 
 # asyncpg has no types.
 Connection: TypeAlias = Any
+
+FAILURES: tuple[type[Exception], ...] = (asyncpg.PostgresError, asyncpg.InterfaceError)
+"""What is raised when the server refuses, or is no longer there."""
 
 
 async def connect(dsn: str, *, timeout: float) -> Connection:  # noqa: ASYNC109 - a driver's option

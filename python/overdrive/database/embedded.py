@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote
@@ -103,6 +104,31 @@ class EmbeddedPostgres:
                 atexit.unregister(self.stop)
                 _Server.leave(self.data_dir)
 
+    @contextlib.contextmanager
+    def reserve(self, purpose: str) -> Iterator[None]:
+        """Let no other process use this server for the same purpose while the block runs.
+
+        Args:
+            purpose: A word that can be part of a file name.
+
+        Raises:
+            OverdriveError: If another process does.
+        """
+        import fasteners  # type: ignore[import-untyped] # noqa: PLC0415 - of the extra
+
+        lock = fasteners.InterProcessLock(f"{self.data_dir}.{purpose}")
+        if not lock.acquire(blocking=False):
+            # Left open by the lock that was not had.
+            lock.lockfile.close()
+            raise OverdriveError(
+                f"another {purpose} is using {self.data_dir}: wait for its end, or choose another "
+                "data directory"
+            )
+        try:
+            yield
+        finally:
+            lock.release()
+
 
 def default_data_dir() -> Path:
     """Return where the embedded server keeps its data unless told otherwise.
@@ -124,7 +150,7 @@ class _Server:
     _guard = threading.Lock()
 
     def __init__(self, data_dir: Path) -> None:
-        import fasteners  # type: ignore[import-untyped] # noqa: PLC0415 - of the extra
+        import fasteners  # noqa: PLC0415 - of the extra
 
         data_dir.parent.mkdir(parents=True, exist_ok=True)
         self._data_dir = data_dir

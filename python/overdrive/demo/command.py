@@ -10,13 +10,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
 
-import asyncpg
-import fasteners  # type: ignore[import-untyped]
 from rich.console import Console
 from rich.progress import Progress
 
 from overdrive.agents import StateSink
 from overdrive.database import EmbeddedPostgres, PostgresStateSink
+from overdrive.database._asyncpg import FAILURES
 from overdrive.demo import report
 from overdrive.demo.flights import Flights, load
 from overdrive.demo.forecast import Baselines
@@ -82,28 +81,12 @@ def run(options: Options, console: Console | None = None) -> int:
         postgres = EmbeddedPostgres(options.data_dir)
         postgres.start()
     try:
-        with _alone(postgres.data_dir):
+        with postgres.reserve("demo"):
             return _Demo(options, console, timeline, baselines, postgres.dsn).run()
-    except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+    except FAILURES as error:
         raise OverdriveError(f"PostgreSQL failed: {error}") from error
     finally:
         postgres.stop()
-
-
-@contextmanager
-def _alone(data_dir: Path) -> Iterator[None]:
-    """Let no two demos write the same states; they would overwrite each other's."""
-    lock = fasteners.InterProcessLock(f"{data_dir}.demo")
-    if not lock.acquire(blocking=False):
-        # Left open by the lock that was not had.
-        lock.lockfile.close()
-        raise OverdriveError(
-            f"another demo is using {data_dir}: wait for its end, or give another --data-dir"
-        )
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Demo:
