@@ -1,4 +1,13 @@
+import os
+
 import pytest
+from hypothesis import settings
+
+# A deadline for an example measures the machine, not the code. `HYPOTHESIS_PROFILE=slow` looks
+# further than a developer likes to wait.
+settings.register_profile("fast", deadline=None, max_examples=50)
+settings.register_profile("slow", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 @pytest.fixture(scope="session")
