@@ -7,21 +7,28 @@ from types import GenericAlias
 from typing import Any, ClassVar, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
 
 from _typeshed import SupportsKeysAndGetItem
+from numpy import float32
+from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from overdrive.pools import MemoryPoolStats, PoolStats
 from overdrive.registry import RegistryItems, RegistryKeys, RegistryValues
 
 __all__ = [
     "ABSENT",
     "Absent",
+    "Borrow",
     "Cache",
     "CachedCall",
     "CallQueue",
     "CallWorker",
     "Change",
+    "MemoryPool",
+    "ObjectPool",
     "ShardedRegistry",
     "Timer",
     "Watch",
+    "WorkStealingQueue",
     "__version__",
     "_cache_state",
     "_restore_cache",
@@ -396,6 +403,155 @@ class ShardedRegistry(MutableMapping[_K, _V]):
         self, other: SupportsKeysAndGetItem[_K, _V] | Iterable[tuple[_K, _V]], /
     ) -> Self: ...
     __hash__: ClassVar[None]  # type: ignore[assignment] # as of every mutable mapping
+
+@disjoint_base
+class WorkStealingQueue(Generic[_T]):
+    """A queue whose owner works at the new end and whose thieves take from the old one.
+
+    Every method is atomic and may be called from any thread. `None` is no item: it is what an empty
+    queue gives.
+    """
+
+    def __new__(cls) -> Self: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    def push(self, item: _T) -> None:
+        """Add an item at the new end.
+
+        Raises:
+            ValueError: If the item is `None`.
+        """
+    def push_many(self, items: Iterable[_T]) -> None:
+        """Add all items at the new end, the last one newest, none of other threads among them.
+
+        Raises:
+            ValueError: If one is `None`; then none is added.
+        """
+    def pop(self) -> _T | None:
+        """Take the newest item, or `None` if there is none."""
+    def steal(self) -> _T | None:
+        """Take the oldest item, or `None` if there is none."""
+    def steal_many(self, n: int) -> list[_T]:
+        """Take the `n` oldest items, the oldest first, or as many as there are.
+
+        Raises:
+            ValueError: If `n` is negative.
+        """
+    def clear(self) -> None: ...
+    def size(self) -> int:
+        """Count the items."""
+    def is_empty(self) -> bool: ...
+    def __len__(self) -> int: ...
+
+@disjoint_base
+class ObjectPool(Generic[_T]):
+    """Keep objects that are costly to make, to be used again.
+
+    An object belongs to the caller from `acquire` to `release`, and is reset at its release.
+    Objects are told apart by identity: they may be unhashable, and equal to each other. All methods
+    may be called from any thread; factory, reset and finalizers run with no lock held and may use
+    the pool.
+
+    With `reset="auto"` the pool resets objects itself, without calling Python code where it can:
+    arrays and other buffers that can be written to are filled with zeros, lists, sets, deques and
+    dicts emptied. A dict that is not empty when the factory makes it is reset member by member
+    instead: such members likewise, numbers, strings and `None` to what they were, and keys that
+    were added are removed. The reset is also applied to what the factory makes, so that what is
+    acquired first is as what is acquired again.
+
+    An acquired object that nobody but the pool refers to any more counts as leaked, and is dropped.
+
+    Args:
+        factory: Makes an object.
+        max_size: The most objects that wait to be acquired, 100 unless given; those released beyond
+            are dropped.
+        reset_func: Called with each released object.
+        reset: `"auto"`, instead of a function.
+
+    Raises:
+        ValueError: If `max_size` is not positive, or both `reset_func` and `reset` are given.
+        TypeError: If the functions cannot be called.
+    """
+
+    def __new__(
+        cls,
+        factory: Callable[[], _T],
+        max_size: int | None = None,
+        reset_func: Callable[[_T], object] | None = None,
+        *,
+        reset: Literal["auto"] | None = None,
+    ) -> Self: ...
+    @classmethod
+    def __class_getitem__(cls, item: Any) -> GenericAlias: ...
+    @property
+    def max_size(self) -> int: ...
+    def acquire(self) -> _T:
+        """Take the object that was released last, or a new one.
+
+        Raises:
+            RuntimeError: If the factory returns an object that the pool has already.
+            TypeError: If `reset="auto"` cannot reset what the factory makes.
+        """
+    def release(self, obj: _T) -> None:
+        """Reset an object and let it wait to be acquired again.
+
+        If the reset raises, the object is dropped and the exception goes on.
+
+        Raises:
+            ValueError: If the object was not acquired from this pool, or was released since.
+        """
+    def borrow(self) -> Borrow[_T]:
+        """Acquire an object for a `with` block, at the end of which it is released."""
+    def stats(self) -> PoolStats:
+        """Count what the pool holds and did."""
+    def get_stats(self) -> dict[str, Any]:
+        """Give the same counts as a dict."""
+
+@final
+class Borrow(Generic[_T]):
+    """An object of a pool for the time of a `with` block."""
+
+    def __enter__(self) -> _T: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@disjoint_base
+class MemoryPool:
+    """Hand out blocks of zeros from one piece of memory that is allocated in advance.
+
+    A block is an `ndarray` of shape `(state_size,)` and type `float32`, and belongs to the caller
+    from `acquire` to `release`. It must not be written to afterwards. A block that is dropped
+    without release stays in use. All methods may be called from any thread.
+
+    Args:
+        pool_size: The number of blocks.
+        state_size: The number of values of each.
+
+    Raises:
+        ValueError: If a size is not positive.
+        MissingExtraError: If numpy is not installed.
+    """
+
+    def __new__(cls, pool_size: int, state_size: int) -> Self: ...
+    @property
+    def pool_size(self) -> int: ...
+    @property
+    def state_size(self) -> int: ...
+    def acquire(self) -> NDArray[float32]:
+        """Take a block, all zeros.
+
+        Raises:
+            PoolExhaustedError: If all blocks are in use.
+        """
+    def release(self, block: NDArray[float32]) -> None:
+        """Give a block back.
+
+        Raises:
+            ValueError: If the block is not one of this pool, or was released since.
+        """
+    def stats(self) -> MemoryPoolStats:
+        """Count the blocks."""
+    def get_stats(self) -> dict[str, Any]:
+        """Give the same counts as a dict."""
 
 @final
 class CallQueue:

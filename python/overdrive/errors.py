@@ -1,6 +1,12 @@
 """The exceptions of Overdrive that the standard library has no word for."""
 
-__all__ = ["MissingExtraError", "OptionError", "OverdriveError", "missing_extra"]
+__all__ = [
+    "MissingExtraError",
+    "OptionError",
+    "OverdriveError",
+    "PoolExhaustedError",
+    "missing_extra",
+]
 
 
 class OverdriveError(Exception):
@@ -13,6 +19,10 @@ class MissingExtraError(OverdriveError, ImportError):
 
 class OptionError(OverdriveError, ValueError):
     """An option of the command line does not do; the text says which and why."""
+
+
+class PoolExhaustedError(OverdriveError, MemoryError):
+    """Every block of a memory pool is in use."""
 
 
 def missing_extra(package: str, extra: str) -> MissingExtraError:

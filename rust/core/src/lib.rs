@@ -10,6 +10,8 @@ pub mod executor;
 pub mod loads;
 pub mod lru;
 pub mod outbox;
+pub mod pool;
+pub mod queue;
 pub mod registry;
 pub mod shards;
 pub mod slab_list;

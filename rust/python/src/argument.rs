@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 
 /// A number of things, at least one. One too large for the machine is the largest there is.
 pub fn size(value: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {
@@ -99,4 +99,16 @@ fn split<'py>(
         )));
     }
     Ok((items.get_item(0)?, items.get_item(1)?))
+}
+
+/// Make `Class[item]`, an alias for type checkers.
+pub fn alias<'py>(
+    class: &Bound<'py, PyType>,
+    item: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    class
+        .py()
+        .import("types")?
+        .getattr("GenericAlias")?
+        .call1((class, item))
 }

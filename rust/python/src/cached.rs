@@ -8,12 +8,7 @@ use crate::caches::PyCache;
 use crate::key::Separator;
 
 #[allow(clippy::struct_excessive_bools)] // independent options
-#[pyclass(
-    frozen,
-    subclass,
-    module = "overdrive._core",
-    name = "CachedCall"
-)]
+#[pyclass(frozen, subclass, module = "overdrive._core", name = "CachedCall")]
 pub struct PyCachedCall {
     cache: Py<PyCache>,
     /// Makes keys; without it, arguments are keys.

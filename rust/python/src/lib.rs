@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value)]
 
 mod argument;
+mod buffer;
 mod cache_state;
 mod cached;
 mod caches;
@@ -13,8 +14,11 @@ mod executor;
 mod flight;
 mod key;
 mod lock;
+mod pools;
+mod queue;
 mod registry;
 mod repr;
+mod reset;
 mod table;
 mod timer;
 mod watch;
@@ -31,6 +35,10 @@ mod _core {
     use crate::caches::PyCache;
     #[pymodule_export]
     use crate::executor::{PyCallQueue, PyWorker};
+    #[pymodule_export]
+    use crate::pools::{Borrow, PyMemoryPool, PyPool};
+    #[pymodule_export]
+    use crate::queue::PyQueue;
     #[pymodule_export]
     use crate::registry::{Absent, PyRegistry};
     #[pymodule_export]

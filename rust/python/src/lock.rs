@@ -48,15 +48,17 @@ pub type Guard<'a, T> = lock_api::RwLockWriteGuard<'a, Lock, T>;
 
 #[cfg(Py_GIL_DISABLED)]
 pub type Lock = parking_lot::RawRwLock;
+#[cfg(Py_GIL_DISABLED)]
+pub type ExclusiveLock = parking_lot::RawMutex;
 
 #[cfg(not(Py_GIL_DISABLED))]
-pub use attached::Lock;
+pub use attached::{Lock, Lock as ExclusiveLock};
 
 #[cfg(not(Py_GIL_DISABLED))]
 mod attached {
     use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-    use parking_lot::lock_api::{GuardNoSend, RawRwLock};
+    use parking_lot::lock_api::{GuardNoSend, RawMutex, RawRwLock};
 
     const WRITING: usize = usize::MAX;
 
@@ -106,6 +108,27 @@ mod attached {
 
         unsafe fn unlock_exclusive(&self) {
             self.0.store(0, Relaxed);
+        }
+    }
+
+    // SAFETY: as above.
+    unsafe impl RawMutex for Lock {
+        #[allow(clippy::declare_interior_mutable_const)] // the trait asks for it
+        const INIT: Self = <Self as RawRwLock>::INIT;
+
+        type GuardMarker = GuardNoSend;
+
+        fn lock(&self) {
+            self.lock_exclusive();
+        }
+
+        fn try_lock(&self) -> bool {
+            self.try_lock_exclusive()
+        }
+
+        unsafe fn unlock(&self) {
+            // SAFETY: the caller holds the lock.
+            unsafe { self.unlock_exclusive() }
         }
     }
 

@@ -7,7 +7,7 @@ use pyo3::pyclass::CompareOp;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyTuple, PyType};
 
-use crate::argument::{for_each_pair, size, Given};
+use crate::argument::{alias, for_each_pair, size, Given};
 use crate::entries::Entries;
 use crate::flight::Flights;
 use crate::table::attempts;
@@ -135,10 +135,7 @@ impl PyRegistry {
         cls: &Bound<'py, PyType>,
         item: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        cls.py()
-            .import("types")?
-            .getattr("GenericAlias")?
-            .call1((cls, item))
+        alias(cls, item)
     }
 
     #[getter]
