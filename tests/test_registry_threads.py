@@ -1,43 +1,13 @@
 """The registry among threads, forks, signals and at the end of the interpreter."""
 
-import os
-import signal
-import subprocess
 import sys
 import threading
 import time
 
-import pytest
+from concurrency import busy_threads, in_child, needs_fork, run_script, run_together
 from mapping_contract import Colliding
 
 from overdrive import ShardedRegistry
-
-
-def run_together(*functions):
-    """Run functions on threads that start at the same moment; raise what one of them raised."""
-    barrier = threading.Barrier(len(functions))
-    errors = []
-
-    def run(function):
-        try:
-            barrier.wait(30)
-            function()
-        except BaseException as error:  # noqa: BLE001 - raised below
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if errors:
-        raise errors[0]
-
-
-def run_script(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=False, text=True, timeout=50
-    )
 
 
 def test_threads_that_register_the_same_ids_agree_on_one_winner_each():
@@ -235,40 +205,16 @@ print(registry["a"])
     assert (done.stdout.split(), done.stderr) == (["interrupted", "made"], "")
 
 
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-
-
-def in_child(function):
-    """Run a function in a forked child and return its exit code, or fail if it hangs."""
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            signal.alarm(20)
-            function()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-
-
 @needs_fork
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_fork_among_busy_threads_leaves_the_child_a_usable_registry():
-    registry = ShardedRegistry(2)
-    registry.watch(lambda _: None)
-    stop = threading.Event()
-
-    def work():
-        i = 0
-        while not stop.is_set():
-            i += 1
-            registry[i % 50] = i
-            registry.get_or_create((i % 50, "x"), list)
-            registry.remove((i % 50, "x"))
+    def work(registry):
+        for i in range(50):
+            registry[i] = i
+            registry.get_or_create((i, "x"), list)
+            registry.remove((i, "x"))
             registry.snapshot()
 
-    def use():
+    def use(registry):
         told = []
         registry.watch(told.append)
         registry["child"] = 1
@@ -278,20 +224,14 @@ def test_a_fork_among_busy_threads_leaves_the_child_a_usable_registry():
         registry.clear()
         assert len(registry) == 0
 
-    threads = [threading.Thread(target=work) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
-        codes = [in_child(use) for _ in range(10)]
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
+    registry = ShardedRegistry(2)
+    registry.watch(lambda _: None)
+    with busy_threads(work, registry):
+        codes = [in_child(use, registry) for _ in range(10)]
     assert codes == [0] * 10
 
 
 @needs_fork
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_child_does_not_wait_for_factories_and_watchers_of_its_parents_threads():
     registry = ShardedRegistry()
     in_factory, in_watcher, leave = threading.Event(), threading.Event(), threading.Event()
@@ -316,13 +256,13 @@ def test_a_child_does_not_wait_for_factories_and_watchers_of_its_parents_threads
     assert in_factory.wait(30)
     assert in_watcher.wait(30)
 
-    def use():
+    def use(registry):
         told = []
         registry.watch(told.append)
         assert registry.get_or_create("a", lambda: "of the child") == "of the child"
         assert len(told) == 1
 
-    code = in_child(use)
+    code = in_child(use, registry)
     leave.set()
     for thread in threads:
         thread.join()

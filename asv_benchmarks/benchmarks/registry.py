@@ -159,3 +159,115 @@ class Registry:
                 self.registry.get_all()
 
         on_threads(threads, work)
+
+
+def get_from_dict(agents: dict[Any, Any], keys: list[Any]) -> list[Any]:
+    """Get many values of a dictionary."""
+    return [agents[key] for key in keys]
+
+
+def register_in_dict(agents: dict[Any, Any], pairs: dict[Any, Any]) -> list[Any]:
+    """Store many values in a dictionary unless their keys are taken."""
+    return [agents.setdefault(key, value) for key, value in pairs.items()]
+
+
+ONE_THREAD: dict[str, Callable[[], Any]] = {
+    "ShardedRegistry": ShardedRegistry,
+    "dict": dict,
+    "dicts and RLocks": LockedShards,
+}
+
+
+class OneThread:
+    """The time for 1,000 keys that are `str`, on one thread, beside a dictionary without a lock."""
+
+    param_names = ("way",)
+    params = (list(ONE_THREAD),)
+
+    def setup(self, way: str) -> None:
+        """Fill a registry with agents known by name."""
+        self.ids = [f"agent-{i}" for i in range(1_000)]
+        self.equal_ids = [f"agent-{i}" for i in range(1_000)]
+        self.registry = ONE_THREAD[way]()
+        register = getattr(self.registry, "register", None) or self.registry.setdefault
+        for agent_id in self.ids:
+            register(agent_id, agent_id)
+
+    def time_get(self, _way: str) -> None:
+        """Look up by the very keys that were stored."""
+        registry = self.registry
+        for agent_id in self.ids:
+            registry.get(agent_id)
+
+    def time_get_by_equal_keys(self, _way: str) -> None:
+        """Look up by keys that are equal to those stored, and have to be compared."""
+        registry = self.registry
+        for agent_id in self.equal_ids:
+            registry.get(agent_id)
+
+
+BULK: dict[str, tuple[Any, Any, Any]] = {
+    "ShardedRegistry": (
+        ShardedRegistry,
+        ShardedRegistry.get_many,
+        ShardedRegistry.register_many,
+    ),
+    "dict": (dict, get_from_dict, register_in_dict),
+}
+
+
+class Bulk:
+    """The time for 1,000 keys at once, beside a list comprehension over a dictionary."""
+
+    param_names = ("way",)
+    params = (list(BULK),)
+
+    def setup(self, way: str) -> None:
+        """Fill a registry with agents known by name."""
+        self.ids = [f"agent-{i}" for i in range(1_000)]
+        self.pairs = {agent_id: agent_id for agent_id in self.ids}
+        self.make, self.get_many, self.register_many = BULK[way]
+        self.registry = self.make()
+        self.register_many(self.registry, self.pairs)
+
+    def time_get_many(self, _way: str) -> None:
+        """Get all values."""
+        self.get_many(self.registry, self.ids)
+
+    def time_register_many(self, _way: str) -> None:
+        """Fill a new registry."""
+        self.register_many(self.make(), self.pairs)
+
+    def time_register_many_again(self, _way: str) -> None:
+        """Register keys that are all taken."""
+        self.register_many(self.registry, self.pairs)
+
+
+class Threads:
+    """The time for 200,000 look-ups by each thread; it stays the same if threads scale."""
+
+    param_names = ("way", "keys", "threads")
+    params = (["ShardedRegistry", "dict"], ["disjoint", "same", "one"], [1, 2])
+
+    def setup(self, way: str, keys: str, threads: int) -> None:
+        """Fill a registry, and choose which keys each thread uses."""
+        self.registry = ONE_THREAD[way]()
+        shares = [[f"agent-{t}-{i}" for i in range(500)] for t in range(2)]
+        self.registry.update((key, object()) for share in shares for key in share)
+        of_threads = {
+            "disjoint": shares,
+            "same": [shares[0], shares[0]],
+            "one": [shares[0][:1] * 500] * 2,
+        }
+        self.keys = of_threads[keys][:threads]
+
+    def time_get(self, _way: str, _keys: str, threads: int) -> None:
+        """Every thread looks its keys up, 400 times."""
+
+        def work(number: int) -> None:
+            get, keys = self.registry.get, self.keys[number]
+            for _ in range(400):
+                for key in keys:
+                    get(key)
+
+        on_threads(threads, work)
