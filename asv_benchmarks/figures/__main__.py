@@ -36,12 +36,16 @@ def main(parts: list[str]) -> int:
     return 0
 
 
+def _number(number: float) -> str:
+    return f"{number:,.0f}" if number >= 10 else f"{number:.1f}"
+
+
 def _line(row: Row) -> str:
     target = "" if row.target is None else f"{row.target:.2g}"
     missed = "missed" if row.target is not None and row.ratio > row.target else ""
     return (
-        f"| {row.what} | {row.ours:,.0f} {row.unit} | {row.against} "
-        f"| {row.theirs:,.0f} {row.unit} | {row.ratio:.2f} | {target} | {missed} |"
+        f"| {row.what} | {_number(row.ours)} {row.unit} | {row.against} "
+        f"| {_number(row.theirs)} {row.unit} | {row.ratio:.2f} | {target} | {missed} |"
     )
 
 
