@@ -1,0 +1,324 @@
+"""Compress responses as the client likes it, and only those that gain by it."""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from overdrive.api.asgi import (
+    ASGIApp,
+    Header,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    find,
+    find_all,
+    lower_names,
+    without,
+)
+from overdrive.api.coding import IDENTITY, Choice, CodecStream, Codings, load_codecs
+from overdrive.api.config import CompressionConfig
+from overdrive.api.headers import list_members, opaque_tag, parse_cache_control, weaken
+from overdrive.api.paths import PathSet
+from overdrive.api.statistics import Tally
+from overdrive.executor import WorkStealingExecutor
+
+__all__ = [
+    "Compression",
+    "CompressionMiddleware",
+    "CompressionResponder",
+    "encoded_headers",
+    "logger",
+    "varied",
+]
+
+logger = logging.getLogger("overdrive.api.performance_middleware")
+
+_NO_BODY = frozenset({204, 205, 206, 304})
+# They describe the bytes that are sent, so these must not be changed.
+_DIGESTS = frozenset({b"content-digest", b"content-md5", b"digest", b"content-range"})
+
+
+class Compression:
+    """Decides what is compressed, does it, and rewrites the header fields accordingly."""
+
+    def __init__(self, config: CompressionConfig, tally: Tally | None = None) -> None:
+        self.codings = Codings(load_codecs(config))
+        self.tally = tally or Tally()
+        self._config = config
+        self._excluded = PathSet(config.exclude_paths)
+        self._types = PathSet(config.types)
+        self._excluded_types = PathSet(config.exclude_types)
+        self._threads: WorkStealingExecutor | None = None
+
+    def applies(self, path: str, status: int, headers: Sequence[Header]) -> bool:
+        """Whether what a client gets depends on its `Accept-Encoding`."""
+        if status in _NO_BODY or status < 200 or path in self._excluded:  # noqa: PLR2004 - 1xx
+            return False
+        fields: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name == b"content-encoding" or name in _DIGESTS:
+                return False
+            fields[name] = value
+        kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+        if kind in self._excluded_types:
+            return False
+        if kind not in self._types and not kind.endswith(("+json", "+xml")):
+            return False
+        if b"cache-control" not in fields:
+            return True
+        directives = parse_cache_control(find_all(headers, b"cache-control"))
+        return "no-transform" not in directives
+
+    def is_long_enough(self, size: int) -> bool:
+        """Whether a body of that many bytes is worth it."""
+        return size >= self._config.min_size
+
+    def is_long(self, size: int) -> bool:
+        """Whether a piece of that many bytes is compressed by another thread."""
+        return size >= self._config.offload_bytes
+
+    def is_excluded(self, path: str) -> bool:
+        """Whether responses for a path are never compressed."""
+        return path in self._excluded
+
+    def encode_now(self, coding: str, data: bytes) -> bytes:
+        """Compress a whole body."""
+        encoded = self.codings.codecs[coding].compress(data)
+        self.count(len(data), len(encoded), bodies=1)
+        return encoded
+
+    async def encode(self, coding: str, data: bytes) -> bytes:
+        """Compress a whole body, a long one in another thread."""
+        if len(data) < self._config.offload_bytes:
+            return self.encode_now(coding, data)
+        codec = self.codings.codecs[coding]
+        loop = asyncio.get_running_loop()
+        encoded = await loop.run_in_executor(self._executor(), codec.compress, data)
+        self.count(len(data), len(encoded), bodies=1)
+        return encoded
+
+    async def encode_piece(self, stream: CodecStream, data: bytes, *, last: bool) -> bytes:
+        """Compress a piece of a body so that the client can read it at once."""
+        step = stream.finish if last else stream.write
+        if len(data) < self._config.offload_bytes:
+            encoded = step(data)
+        else:
+            loop = asyncio.get_running_loop()
+            encoded = await loop.run_in_executor(self._executor(), step, data)
+        self.count(len(data), len(encoded), bodies=last)
+        return encoded
+
+    def refusal(self, method: str) -> tuple[Headers, bytes]:
+        """Return the answer to a client that takes no coding that there is."""
+        body = b"Available codings: " + ", ".join(self.codings.codecs).encode()
+        headers = [
+            (b"content-type", b"text/plain"),
+            (b"content-length", b"%d" % len(body)),
+            (b"vary", b"Accept-Encoding"),
+        ]
+        return headers, b"" if method == "HEAD" else body
+
+    def count(self, taken: int, made: int, *, bodies: int) -> None:
+        """Add to the statistics."""
+        counters = self.tally.recorder.counters
+        counters.compressed += bodies
+        counters.bytes_in += taken
+        counters.bytes_out += made
+
+    def close(self) -> None:
+        """End the threads. The next long body starts new ones."""
+        threads, self._threads = self._threads, None
+        if threads is not None:
+            threads.shutdown(wait=True)
+
+    def _executor(self) -> WorkStealingExecutor:
+        if self._threads is None:
+            self._threads = WorkStealingExecutor(2, thread_name_prefix="overdrive-compression")
+        return self._threads
+
+
+def varied(headers: Headers) -> Headers:
+    """Say that the response depends on `Accept-Encoding`."""
+    if find(headers, b"vary") is None:
+        return [*headers, (b"vary", b"Accept-Encoding")]
+    members = list_members(find_all(headers, b"vary"))
+    if "accept-encoding" in members or "*" in members:
+        return headers
+    joined = b", ".join(find_all(headers, b"vary")) + b", Accept-Encoding"
+    return [*without(headers, b"vary"), (b"vary", joined)]
+
+
+def encoded_headers(headers: Headers, coding: str, size: int | None) -> Headers:
+    """Rewrite header fields for an encoded body; its size is not told if not known.
+
+    The entity tag becomes weak, because the bytes are others; parts of them cannot be asked for.
+    """
+    kept = [
+        (name, weaken(value) if name == b"etag" else value)
+        for name, value in headers
+        if name not in (b"content-length", b"accept-ranges")
+    ]
+    kept.append((b"content-encoding", coding.encode()))
+    if size is not None:
+        kept.append((b"content-length", b"%d" % size))
+    return varied(kept)
+
+
+class CompressionMiddleware:
+    """Compress the responses of an ASGI application.
+
+    Args:
+        app: The application.
+        config: Options; by default those of `CompressionConfig()`.
+
+    Raises:
+        MissingExtraError: If the configuration names a coding whose package is not installed.
+    """
+
+    def __init__(self, app: ASGIApp, config: CompressionConfig | None = None) -> None:
+        self.app = app
+        self.compression = Compression(config or CompressionConfig())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        if scope["type"] == "http":
+            await self.app(scope, receive, CompressionResponder(self.compression, scope, send).send)
+            return
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            if scope["type"] == "lifespan":
+                self.compression.close()
+
+
+class CompressionResponder:
+    """Compresses one response. Messages that it does not know pass, in their order."""
+
+    __slots__ = ("_compression", "_done", "_held", "_scope", "_send", "_stream")
+
+    def __init__(self, compression: Compression, scope: Scope, send: Send) -> None:
+        self._compression = compression
+        self._scope = scope
+        self._send = send
+        self._held: Message | None = None
+        self._stream: CodecStream | None = None
+        self._done = False
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the application."""
+        kind = message["type"]
+        if self._done:
+            await self._send(message)
+        elif kind == "http.response.start":
+            await self._start(message)
+        elif kind == "http.response.body":
+            await (self._body(message) if self._stream is None else self._piece(message))
+        else:
+            if self._held is not None:
+                await self._pass_start()
+            await self._send(message)
+
+    async def _start(self, message: Message) -> None:
+        headers = lower_names(message.get("headers", ()))
+        status = message["status"]
+        if status == 304:  # noqa: PLR2004 - Not Modified
+            message = {**message, "headers": self._not_modified(headers)}
+        elif self._compression.applies(self._scope["path"], status, headers):
+            choice = self._choice()
+            self._held = {**message, "headers": headers}
+            if choice.coding == IDENTITY:
+                await self._without_coding(choice)
+            elif find(headers, b"content-length") is None and not _may_send_files(self._scope):
+                # The body comes bit by bit, perhaps late: the client need not wait for it to begin.
+                await self._begin_stream(choice.coding)
+            return
+        self._done = True
+        await self._send(message)
+
+    def _choice(self) -> Choice:
+        accepted = find_all(lower_names(self._scope["headers"]), b"accept-encoding")
+        return self._compression.codings.choose(b", ".join(accepted) if accepted else None)
+
+    def _not_modified(self, headers: Headers) -> Headers:
+        """Name the entity tag by which the client knows what it has."""
+        asked = b",".join(find_all(lower_names(self._scope["headers"]), b"if-none-match"))
+        return [
+            (name, weaken(value))
+            if name == b"etag" and weaken(value) in asked and opaque_tag(value)
+            else (name, value)
+            for name, value in headers
+        ]
+
+    async def _without_coding(self, choice: Choice) -> None:
+        if choice.is_none and self._scope["method"] in {"GET", "HEAD"}:
+            await self._refuse()
+        else:
+            await self._pass_start()
+
+    async def _refuse(self) -> None:
+        """Say that there is no coding that the client takes (RFC 9110, 15.5.7)."""
+        headers, body = self._compression.refusal(self._scope["method"])
+        self._held = None
+        send, self._send = self._send, _discard
+        self._done = True
+        await send({"type": "http.response.start", "status": 406, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def _body(self, message: Message) -> None:
+        """Take the first piece of a body before which the start was held back."""
+        assert self._held is not None  # noqa: S101 - ASGI has the start come first
+        headers: Headers = self._held["headers"]
+        choice = self._choice()
+        length = find(headers, b"content-length") or b""
+        size = int(length) if length.isdigit() else len(message.get("body", b""))
+        unknown = message.get("more_body", False) and not length
+        short = choice.identity and not self._compression.is_long_enough(size)
+        if not unknown and (size == 0 or short):
+            await self._pass_start()
+            await self._send(message)
+        elif self._scope["method"] == "HEAD":
+            await self._pass_start(encoded_headers(headers, choice.coding, None))
+            await self._send(message)
+        elif message.get("more_body", False):
+            await self._begin_stream(choice.coding)
+            await self._piece(message)
+        else:
+            body = await self._compression.encode(choice.coding, message.get("body", b""))
+            await self._pass_start(encoded_headers(headers, choice.coding, len(body)))
+            await self._send({**message, "body": body})
+
+    async def _begin_stream(self, coding: str) -> None:
+        assert self._held is not None  # noqa: S101 - the callers have it
+        headers = encoded_headers(self._held["headers"], coding, None)
+        if self._scope["method"] == "HEAD":
+            await self._pass_start(headers)
+            return
+        message, self._held = {**self._held, "headers": headers}, None
+        self._stream = self._compression.codings.codecs[coding].stream()
+        await self._send(message)
+
+    async def _piece(self, message: Message) -> None:
+        assert self._stream is not None  # noqa: S101 - the callers have it
+        body, more = message.get("body", b""), message.get("more_body", False)
+        if body or not more:
+            body = await self._compression.encode_piece(self._stream, body, last=not more)
+        await self._send({**message, "body": body})
+
+    async def _pass_start(self, headers: Headers | None = None) -> None:
+        """Send the start that was held back; all else then passes."""
+        assert self._held is not None  # noqa: S101 - the callers have it
+        message, self._held = self._held, None
+        self._done = True
+        await self._send({**message, "headers": headers or varied(message["headers"])})
+
+
+def _may_send_files(scope: Scope) -> bool:
+    """Whether the application may leave the body to the server, which then is as it is."""
+    extensions = scope.get("extensions") or {}
+    return "http.response.pathsend" in extensions or "http.response.zerocopysend" in extensions
+
+
+async def _discard(_: Message) -> None:
+    """Take what nobody is sent any more."""
