@@ -86,6 +86,9 @@ class ResponseCacheMiddleware:
             clock=clock,
         )
 
+        self.ask = self._origin.ask
+        """Ask the application for something of which `find` returned the facts."""
+
     @property
     def app(self) -> ASGIApp:
         """The application inside."""
@@ -156,7 +159,8 @@ class ResponseCacheMiddleware:
         now = self._clock()
         if now >= entry.fresh_until:
             return None
-        form = entry.forms.get(self._server.coding(fields.get(b"accept-encoding")))
+        coding = self._server.coding(fields.get(b"accept-encoding"))
+        form = None if coding is None else entry.forms.get(coding)
         if form is None:
             return None
         self._recorder.counters.hits += 1
@@ -179,7 +183,7 @@ class ResponseCacheMiddleware:
             facts: What the short way found out.
         """
         if facts is not None:
-            await self._origin.ask(facts, scope, receive, send)
+            await self.ask(facts, scope, receive, send)
             return
         origin = self._origin
         try:

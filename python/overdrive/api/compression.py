@@ -196,12 +196,13 @@ class CompressionMiddleware:
 class CompressionResponder:
     """Compresses one response. Messages that it does not know pass, in their order."""
 
-    __slots__ = ("_compression", "_done", "_held", "_scope", "_send", "_stream")
+    __slots__ = ("_choice", "_compression", "_done", "_held", "_scope", "_send", "_stream")
 
     def __init__(self, compression: Compression, scope: Scope, send: Send) -> None:
         self._compression = compression
         self._scope = scope
         self._send = send
+        self._choice: Choice | None = None
         self._held: Message | None = None
         self._stream: CodecStream | None = None
         self._done = False
@@ -223,23 +224,35 @@ class CompressionResponder:
     async def _start(self, message: Message) -> None:
         headers = lower_names(message.get("headers", ()))
         status = message["status"]
+        if self._compression.applies(self._scope["path"], status, headers):
+            self._held = {**message, "headers": headers}
+            await self._decide(headers)
+            return
         if status == 304:  # noqa: PLR2004 - Not Modified
             message = {**message, "headers": self._not_modified(headers)}
-        elif self._compression.applies(self._scope["path"], status, headers):
-            choice = self._choice()
-            self._held = {**message, "headers": headers}
-            if choice.coding == IDENTITY:
-                await self._without_coding(choice)
-            elif find(headers, b"content-length") is None and not _may_send_files(self._scope):
-                # The body comes bit by bit, perhaps late: the client need not wait for it to begin.
-                await self._begin_stream(choice.coding)
-            return
         self._done = True
         await self._send(message)
 
-    def _choice(self) -> Choice:
+    async def _decide(self, headers: Headers) -> None:
+        """Hold back the start only if what it says depends on the body."""
         accepted = find_all(lower_names(self._scope["headers"]), b"accept-encoding")
-        return self._compression.codings.choose(b", ".join(accepted) if accepted else None)
+        joined = b", ".join(accepted) if accepted else None
+        self._choice = choice = self._compression.codings.choose(joined)
+        length = find(headers, b"content-length")
+        if choice.is_none and self._scope["method"] in {"GET", "HEAD"}:
+            await self._refuse()
+        elif choice.coding == IDENTITY or (length is not None and self._is_short(length)):
+            await self._pass_start()
+        elif self._scope["method"] == "HEAD":
+            await self._pass_start(encoded_headers(headers, choice.coding, None))
+        elif length is None and not _may_send_files(self._scope):
+            # The body comes bit by bit, perhaps late: the client need not wait for it to begin.
+            await self._begin_stream(choice.coding)
+
+    def _is_short(self, length: bytes) -> bool:
+        assert self._choice is not None  # noqa: S101 - decided before
+        size = int(length) if length.isdigit() else 0
+        return size == 0 or (self._choice.identity and not self._compression.is_long_enough(size))
 
     def _not_modified(self, headers: Headers) -> Headers:
         """Name the entity tag by which the client knows what it has."""
@@ -250,12 +263,6 @@ class CompressionResponder:
             else (name, value)
             for name, value in headers
         ]
-
-    async def _without_coding(self, choice: Choice) -> None:
-        if choice.is_none and self._scope["method"] in {"GET", "HEAD"}:
-            await self._refuse()
-        else:
-            await self._pass_start()
 
     async def _refuse(self) -> None:
         """Say that there is no coding that the client takes (RFC 9110, 15.5.7)."""
@@ -268,33 +275,22 @@ class CompressionResponder:
 
     async def _body(self, message: Message) -> None:
         """Take the first piece of a body before which the start was held back."""
-        assert self._held is not None  # noqa: S101 - ASGI has the start come first
-        headers: Headers = self._held["headers"]
-        choice = self._choice()
-        length = find(headers, b"content-length") or b""
-        size = int(length) if length.isdigit() else len(message.get("body", b""))
-        unknown = message.get("more_body", False) and not length
-        short = choice.identity and not self._compression.is_long_enough(size)
-        if not unknown and (size == 0 or short):
+        assert self._held is not None and self._choice is not None  # noqa: S101, PT018
+        body, coding = message.get("body", b""), self._choice.coding
+        if message.get("more_body", False):
+            await self._begin_stream(coding)
+            await self._piece(message)
+        elif self._is_short(b"%d" % len(body)):
             await self._pass_start()
             await self._send(message)
-        elif self._scope["method"] == "HEAD":
-            await self._pass_start(encoded_headers(headers, choice.coding, None))
-            await self._send(message)
-        elif message.get("more_body", False):
-            await self._begin_stream(choice.coding)
-            await self._piece(message)
         else:
-            body = await self._compression.encode(choice.coding, message.get("body", b""))
-            await self._pass_start(encoded_headers(headers, choice.coding, len(body)))
+            body = await self._compression.encode(coding, body)
+            await self._pass_start(encoded_headers(self._held["headers"], coding, len(body)))
             await self._send({**message, "body": body})
 
     async def _begin_stream(self, coding: str) -> None:
         assert self._held is not None  # noqa: S101 - the callers have it
         headers = encoded_headers(self._held["headers"], coding, None)
-        if self._scope["method"] == "HEAD":
-            await self._pass_start(headers)
-            return
         message, self._held = {**self._held, "headers": headers}, None
         self._stream = self._compression.codings.codecs[coding].stream()
         await self._send(message)
@@ -311,7 +307,8 @@ class CompressionResponder:
         assert self._held is not None  # noqa: S101 - the callers have it
         message, self._held = self._held, None
         self._done = True
-        await self._send({**message, "headers": headers or varied(message["headers"])})
+        message["headers"] = headers or varied(message["headers"])
+        await self._send(message)
 
 
 def _may_send_files(scope: Scope) -> bool:

@@ -107,45 +107,62 @@ class Exchange:
     async def send(self, message: Message) -> None:
         """Take a message of the application."""
         kind = message["type"]
-        if self._swallow:
-            return
-        if kind == "http.response.body":
-            if self._held:
-                await self._first_piece(message)
-            elif self._chunks is not None:
-                await self._piece(message)
-            else:
-                await self._emit(message)
-        elif kind == "http.response.start":
-            await self._begin(message)
-        else:
-            if self._held and kind not in _EARLY:
-                await self._pass("message")
-            await self._emit(message)
+        if kind == "http.response.start":
+            if not self._begin(message):
+                await self._begin_otherwise(message["status"])
+        elif kind == "http.response.body" and self._held and not message.get("more_body", False):
+            await self._whole(message)
+        elif not self._swallow:
+            await self._other(message)
 
-    async def _begin(self, message: Message) -> None:
-        status = message["status"]
+    def _begin(self, message: Message) -> bool:
+        """Take the start of an answer; whether it is held back, as it is to be stored whole."""
         fields, self._length = _split_length(message.get("headers", ()))
         self._start = message
         self._held = True
-        if self._stale is not None and await self._use_stale(self._stale, status, fields):
+        self._shape = shape = self._origin.shape(self._facts, message["status"], fields)
+        if isinstance(shape.verdict, str) or self._stale is not None or "trailers" in message:
+            return False
+        self._terms = shape.verdict
+        return self._length is not None and self._length <= self._origin.max_body_bytes
+
+    async def _begin_otherwise(self, status: int) -> None:
+        assert self._shape is not None and self._start is not None  # noqa: S101, PT018 - just set
+        if self._stale is not None and await self._use_stale(self._stale, status):
             return
-        shape = self._origin.shape(self._facts, status, fields)
-        verdict = shape.verdict
-        if isinstance(verdict, str) or message.get("trailers", False):
+        verdict = self._shape.verdict
+        if isinstance(verdict, str) or self._start.get("trailers", False):
             await self._pass(verdict if isinstance(verdict, str) else "trailers")
-        elif (self._length or 0) > self._origin.max_body_bytes:
+        elif self._length is None:
+            # Perhaps a stream: its client need not wait for the first piece to see the start.
+            self._terms = verdict
+            await self._tee()
+        elif self._length > self._origin.max_body_bytes:
             await self._pass("size")
         else:
-            self._shape, self._terms = shape, verdict
-            if self._length is None:
-                # Perhaps a stream: its client need not wait for the first piece to see the start.
-                await self._tee()
+            self._terms = verdict
 
-    async def _use_stale(self, stale: StoredResponse, status: int, fields: Headers) -> bool:
+    async def _other(self, message: Message) -> None:
+        if message["type"] != "http.response.body":
+            if self._held and message["type"] not in _EARLY:
+                await self._pass("message")
+            await self._emit(message)
+        elif self._chunks is not None:
+            await self._piece(message)
+        elif self._held:
+            if self._flight is not None and not self._flight.ended:
+                self._pump = Pump(self._open(), self._origin.max_body_bytes)
+            await self._tee()
+            await self._piece(message)
+        else:
+            await self._emit(message)
+
+    async def _use_stale(self, stale: StoredResponse, status: int) -> bool:
         """Answer with what is stored, if the application says so or fails."""
-        if status == _NOT_MODIFIED:
+        if status == _NOT_MODIFIED and self._start is not None:
+            fields, _ = _split_length(self._start.get("headers", ()))
             entry = self._origin.freshen(stale, self._facts, fields, self._ticket)
+            self._held = False
             self._swallow = True
             if entry is None:
                 self.mismatched = True
@@ -171,14 +188,8 @@ class Exchange:
         self._chunks = []
         await self._emit_start(b"")
 
-    async def _first_piece(self, message: Message) -> None:
-        """Take the first piece of an answer whose start was held back."""
-        if message.get("more_body", False):
-            if self._flight is not None and not self._flight.ended:
-                self._pump = Pump(self._open(), self._origin.max_body_bytes)
-            await self._tee()
-            await self._piece(message)
-            return
+    async def _whole(self, message: Message) -> None:
+        """Take an answer in one piece, whose start was held back."""
         entry = self._make(message.get("body", b""))
         if entry is None:
             self._end(Ending.RELEASED)
@@ -186,17 +197,20 @@ class Exchange:
             await self._emit(message)
             return
         origin = self._origin
-        answer = origin.server.ready(entry, self._facts, entry.born)
+        answer = origin.server.ready(entry, self._facts, entry.born + entry.terms.age)
         stored = origin.put(entry, self._ticket)
-        self._end(entry if stored else Ending.RELEASED)
+        if self._flight is not None:
+            self._flight.end(entry if stored else Ending.RELEASED)
         self._held = False
         self._swallow = True
         if answer is None:
             answer = await origin.render(entry, self._facts)
+        status, headers, body = answer
         origin.label(
-            answer.headers, b"%b; fwd-status=%d%b" % (self._reason, entry.status, _STORED[stored])
+            headers, b"%b; fwd-status=%d%b" % (self._reason, entry.status, _STORED[stored])
         )
-        await send_answer(answer, self._send)
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body})
 
     async def _piece(self, message: Message) -> None:
         """Take a piece of an answer that is sent as it comes."""
@@ -253,8 +267,12 @@ class Exchange:
             raise
 
     def _open(self) -> Send:
+        """Return by what the client is sent an answer that is not from the store."""
         if self._out is None:
-            self._out = self._origin.compressed(self._scope, self._send)
+            if self._shape is None or self._shape.negotiable or self._start is None:
+                self._out = self._origin.compressed(self._scope, self._send)
+            else:
+                self._out = self._send
         return self._out
 
     def _usable_stale(self) -> StoredResponse | None:

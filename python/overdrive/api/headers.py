@@ -33,6 +33,7 @@ _CODING = re.compile(
     rf"[ \t]*({_TOKEN})[ \t]*(?:;[ \t]*[qQ][ \t]*=[ \t]*(0(?:\.\d{{0,3}})?|1(?:\.0{{0,3}})?)[ \t]*)?"
 )
 _ETAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
+_ETAG_MEMBER = re.compile(_ETAG.pattern + rb"[ \t]*(?:,[ \t,]*|$)")
 _RANGE = re.compile(r"[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*")
 _DATE = re.compile(
     r"(?:[A-Z][a-z]{2}, (?P<d1>\d{2}) (?P<m1>[A-Z][a-z]{2}) (?P<y1>\d{4}) (?P<t1>\d\d:\d\d:\d\d) GMT"
@@ -160,15 +161,23 @@ def weaken(etag: bytes) -> bytes:
 def matches_etag(values: Iterable[bytes], etag: bytes | None) -> bool:
     """Whether an `If-None-Match` field names the entity tag, by weak comparison.
 
-    `*` matches anything that exists, so also what has no tag.
+    `*` matches anything that exists, so also what has no tag. A field that cannot be read matches
+    nothing.
     """
-    joined = b",".join(values)
-    if joined.strip(b" \t") == b"*":
+    joined = b",".join(values).strip(b" \t")
+    if joined == b"*":
         return True
     wanted = opaque_tag(etag) if etag else None
     if wanted is None or wanted not in joined:
         return False
-    return any(match[2] == wanted for match in _ETAG.finditer(joined))
+    found, position = False, 0
+    while position < len(joined):
+        match = _ETAG_MEMBER.match(joined, position)
+        if match is None:
+            return False
+        found = found or match[2] == wanted
+        position = match.end()
+    return found
 
 
 def parse_range(value: bytes, size: int) -> list[ByteRange] | None:

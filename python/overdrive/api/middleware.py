@@ -43,6 +43,7 @@ class PerformanceMiddleware:
         self._cache = self._make_cache(app, config)
         self._uses_cache = config.caching_enabled or config.deduplication_enabled
         self._find = self._cache.find if self._uses_cache else _find_nothing
+        self._ask = self._cache.ask
         self._timed = config.monitoring_enabled
 
     def _make_cache(self, app: ASGIApp, config: PerformanceConfig) -> ResponseCacheMiddleware:
@@ -127,7 +128,10 @@ class PerformanceMiddleware:
             await send(message)
 
         try:
-            await self._handle(scope, receive, timed, facts)
+            if facts is not None:
+                await self._ask(facts, scope, receive, timed)
+            else:
+                await self._handle(scope, receive, timed, None)
         except Exception:
             counters.errors += 1
             raise

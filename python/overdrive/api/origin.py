@@ -169,11 +169,15 @@ class Origin:
         ticket = self._store.open_ticket(facts.key, facts.path)
         if flight is not None:
             flight.token = ticket
+        self._recorder.counters.misses += 1
         try:
             reason = self._reason(facts, stale)
-            self._recorder.counters.misses += 1
             exchange = Exchange(self, facts, ticket, flight=flight, stale=stale, reason=reason)
-            await exchange.run(self._scope_to_ask(facts, scope, flight, stale), receive, send)
+            if stale is not None or not facts.fields.keys().isdisjoint(_CONDITIONS):
+                asked = self._scope_to_ask(facts, scope, flight, stale)
+            else:
+                asked = scope
+            await exchange.run(asked, receive, send)
             if exchange.mismatched and stale is not None:
                 self._store.discard(stale)
                 again = Exchange(self, facts, ticket, flight=flight, stale=None, reason=reason)

@@ -166,9 +166,7 @@ class Reader:
             return "content"
         if not _UNKNOWN_TERMS.isdisjoint(fields):
             return "precondition"
-        if sum(name == b"host" for name, _ in headers) > 1 or not _HOST.fullmatch(key[1]):
-            return "host"
-        if self._hosts is not None and key[1] not in self._hosts:
+        if sum(name == b"host" for name, _ in headers) > 1 or not self._is_good(scope, key[1]):
             return "host"
         if sum(map(len, key)) > MAX_KEY_BYTES:
             return "length"
