@@ -22,7 +22,7 @@ from overdrive.api.origin import Origin, discard, nothing_more
 from overdrive.api.policy import satisfies_client
 from overdrive.api.request import Facts, Reader, key_of
 from overdrive.api.serving import Answer, Server, send_answer
-from overdrive.api.shared import Purge
+from overdrive.api.shared import Purge, SharedLevel
 from overdrive.api.statistics import CacheStats, Tally
 
 __all__ = ["ResponseCacheMiddleware"]
@@ -83,9 +83,12 @@ class ResponseCacheMiddleware:
             max_followers=max_followers,
             storing=storing,
             tally=self.tally,
+            shared=None if config.store is None else SharedLevel(config.store, clock),
             clock=clock,
         )
 
+        if config.store is not None:
+            config.store.watch(self._forget)
         self.ask = self._origin.ask
         """Ask the application for something of which `find` returned the facts."""
 
@@ -281,7 +284,9 @@ class ResponseCacheMiddleware:
         return await self._purge(given[0] if given else Purge("all", ()))
 
     async def _purge(self, purge: Purge) -> int:
-        return self._forget(purge)
+        count = self._forget(purge)
+        await self._origin.purge_shared(purge)
+        return count
 
     def _forget(self, purge: Purge) -> int:
         if purge.kind == "paths":

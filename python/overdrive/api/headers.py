@@ -8,6 +8,7 @@ import re
 from calendar import timegm
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from time import time
 from typing import NamedTuple
 
 __all__ = [
@@ -109,7 +110,7 @@ def http_date(value: bytes | None, now: float | None = None) -> float | None:
     part = {key[0]: text for key, text in match.groupdict().items() if text is not None}
     year = int(part["y"])
     if len(part["y"]) == 2:  # noqa: PLR2004 - the form of RFC 850
-        this_year = datetime.fromtimestamp(now, UTC).year
+        this_year = datetime.fromtimestamp(time() if now is None else now, UTC).year
         year += this_year - this_year % 100
         year -= 100 if year > this_year + 50 else 0
     try:

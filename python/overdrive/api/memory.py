@@ -45,12 +45,14 @@ class Bucket(NamedTuple):
 class Ticket:
     """The right to store the answer to one request, unless a purge takes it away."""
 
-    __slots__ = ("key", "path", "purged_tags", "void")
+    __slots__ = ("generation", "key", "path", "purged_tags", "void")
 
     def __init__(self, key: Key, path: str) -> None:
         self.key = key
         self.path = path
         self.void = False
+        self.generation: int | None = None
+        """That of the second level when it was last looked at."""
         self.purged_tags: frozenset[str] = frozenset()
 
 

@@ -23,9 +23,10 @@ from overdrive.api.flights import Ending, Flight, Flights, FlightsByLoop
 from overdrive.api.headers import matches_etag
 from overdrive.api.keeping import Keeper, Shape
 from overdrive.api.memory import MemoryStore, Ticket
-from overdrive.api.policy import Terms
+from overdrive.api.policy import Terms, satisfies_client
 from overdrive.api.request import Facts
 from overdrive.api.serving import Answer, Server, send_answer
+from overdrive.api.shared import Purge, SharedLevel
 from overdrive.api.statistics import Tally
 
 __all__ = ["Origin", "discard", "nothing_more"]
@@ -66,6 +67,7 @@ class Origin:
         max_followers: The most that join.
         storing: Whether answers are kept.
         tally: Where to count.
+        shared: The second level.
         clock: The cache's clock.
     """
 
@@ -82,6 +84,7 @@ class Origin:
         max_followers: int,
         storing: bool,
         tally: Tally,
+        shared: SharedLevel | None,
         clock: Callable[[], float],
     ) -> None:
         self.app = app
@@ -95,6 +98,7 @@ class Origin:
         self._label = label
         self._window = window
         self._storing = storing
+        self._shared = shared
         self._recorder = tally.recorder
         self._clock = clock
         self._flights: FlightsByLoop[StoredResponse] = FlightsByLoop(window, max_followers)
@@ -166,11 +170,15 @@ class Origin:
         flight: "Flight[StoredResponse] | None",
         stale: StoredResponse | None,
     ) -> None:
+        if self._shared is not None:
+            await self._come_into_touch(self._shared)
         ticket = self._store.open_ticket(facts.key, facts.path)
         if flight is not None:
             flight.token = ticket
         self._recorder.counters.misses += 1
         try:
+            if self._shared is not None and await self._is_shared(facts, send, ticket, flight):
+                return
             reason = self._reason(facts, stale)
             exchange = Exchange(self, facts, ticket, flight=flight, stale=stale, reason=reason)
             if stale is not None or not facts.fields.keys().isdisjoint(_CONDITIONS):
@@ -186,6 +194,59 @@ class Origin:
             self._store.close_ticket(ticket)
             if flight is not None:
                 flight.end(Ending.ABANDONED)
+
+    async def _come_into_touch(self, shared: SharedLevel) -> None:
+        try:
+            await shared.store.ready()
+        except Exception as error:  # noqa: BLE001 - whatever a store does, the API works
+            self._note_shared(error)
+
+    async def _is_shared(
+        self,
+        facts: Facts,
+        send: Send,
+        ticket: Ticket,
+        flight: "Flight[StoredResponse] | None",
+    ) -> bool:
+        """Answer with what another process has stored, if there is something."""
+        assert self._shared is not None  # noqa: S101 - the caller looked
+        try:
+            entries, ticket.generation = await self._shared.look(facts)
+            now = self._clock()
+            entry = next(
+                (e for e in entries if satisfies_client(facts.directives, e.age(now), e.terms)),
+                None,
+            )
+            if entry is None or not self._store.put(ticket, entry):
+                return False
+        except Exception as error:  # noqa: BLE001 - whatever a store does, the API works
+            self._note_shared(error)
+            return False
+        entry.negotiable = self.server.applies(entry.path, entry.status, entry.headers)
+        self._recorder.counters.shared_hits += 1
+        if flight is not None:
+            flight.end(entry)
+        await self._answer(entry, facts, b"; hit; detail=shared", send)
+        return True
+
+    async def _share(self, entry: StoredResponse, generation: int) -> None:
+        assert self._shared is not None  # noqa: S101 - the caller looked
+        try:
+            await self._shared.put(entry, generation)
+        except Exception as error:  # noqa: BLE001 - whatever a store does, the API works
+            self._note_shared(error)
+
+    async def purge_shared(self, purge: Purge) -> None:
+        """Make other processes forget."""
+        if self._shared is not None:
+            try:
+                await self._shared.store.purge(purge)
+            except Exception as error:  # noqa: BLE001 - whatever a store does, the API works
+                self._note_shared(error)
+
+    def _note_shared(self, error: Exception) -> None:
+        self._recorder.counters.shared_errors += 1
+        logger.debug("the shared cache failed: %r", error)
 
     def _reason(self, facts: Facts, stale: StoredResponse | None) -> bytes:
         if stale is not None:
@@ -318,6 +379,8 @@ class Origin:
             self.note_fault(error)
             return False
         self._recorder.counters.stores += stored
+        if stored and self._shared is not None and ticket.generation is not None:
+            self.spawn(self._share(entry, ticket.generation))
         return stored
 
     def freshen(
@@ -374,6 +437,8 @@ class Origin:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.store.close()
 
 
 def _differs(entry: StoredResponse, headers: Headers) -> bool:
