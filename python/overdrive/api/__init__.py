@@ -5,6 +5,7 @@ from overdrive.api.coalescing import CoalescingMiddleware, RequestDeduplicator
 from overdrive.api.compression import CompressionMiddleware
 from overdrive.api.config import CacheConfig, CompressionConfig, PerformanceConfig
 from overdrive.api.middleware import PerformanceMiddleware, setup_performance_middleware
+from overdrive.api.operators import operators_router
 
 __all__ = [
     "CacheConfig",
@@ -15,5 +16,6 @@ __all__ = [
     "PerformanceMiddleware",
     "RequestDeduplicator",
     "ResponseCacheMiddleware",
+    "operators_router",
     "setup_performance_middleware",
 ]
