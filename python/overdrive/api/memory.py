@@ -14,7 +14,7 @@ from fnmatch import translate
 from re import compile as compile_pattern
 from typing import NamedTuple
 
-from overdrive.api._lru import LRUCache
+from overdrive.caches import LRUCache
 from overdrive.api.entry import StoredResponse
 from overdrive.api.request import Key
 
