@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import dataclass, field
 
 
-
 @dataclass
 class Reply:
     status: int
@@ -28,11 +27,16 @@ class Reply:
         return self.outcome.startswith("hit")
 
 
-def scope_of(path="/", *, method="GET", headers=(), query="", scheme="http", host="example.org", **more):
+def scope_of(
+    path="/", *, method="GET", headers=(), query="", scheme="http", host="example.org", **more
+):
     fields = [(b"host", host.encode())] if host is not None else []
     pairs = headers.items() if isinstance(headers, dict) else headers
     fields += [
-        (n.lower().encode() if isinstance(n, str) else n, v.encode("latin-1") if isinstance(v, str) else v)
+        (
+            n.lower().encode() if isinstance(n, str) else n,
+            v.encode("latin-1") if isinstance(v, str) else v,
+        )
         for n, v in pairs
     ]
     return {
@@ -78,7 +82,10 @@ def reply_of(messages):
     bodies = [m for m in messages if m["type"] == "http.response.body"]
     assert not bodies or not bodies[-1].get("more_body", False), "the answer has no end"
     return Reply(
-        start["status"], list(start["headers"]), b"".join(m.get("body", b"") for m in bodies), messages
+        start["status"],
+        list(start["headers"]),
+        b"".join(m.get("body", b"") for m in bodies),
+        messages,
     )
 
 
@@ -143,5 +150,3 @@ class Clock:
 
 def run(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, 30))
-
-

@@ -70,7 +70,11 @@ def test_a_thousand_identical_requests_run_the_handler_once(wrap):
 @pytest.mark.parametrize("chunked", [False, True])
 def test_followers_get_an_answer_in_pieces_whose_length_is_told(chunked):
     async def scenario():
-        origin = Origin(chunks=[b"one", b"two"], headers={"content-length": "6"}) if chunked else Origin(b"onetwo")
+        origin = (
+            Origin(chunks=[b"one", b"two"], headers={"content-length": "6"})
+            if chunked
+            else Origin(b"onetwo")
+        )
         gate = Gate(origin)
         app = CoalescingMiddleware(gate)
         asking = [asyncio.create_task(ask(app)) for _ in range(10)]
@@ -397,7 +401,12 @@ def test_followers_whose_selecting_fields_differ_ask_for_themselves():
         ]
         await settle()
         gate.opened.set()
-        assert [reply.body for reply in await asyncio.gather(*asking)] == [b"de", b"fr", b"de", b"fr"]
+        assert [reply.body for reply in await asyncio.gather(*asking)] == [
+            b"de",
+            b"fr",
+            b"de",
+            b"fr",
+        ]
 
     run(scenario())
 
@@ -411,14 +420,20 @@ def test_a_condition_of_one_client_is_not_that_of_all():
         await settle()
         gate.opened.set()
         replies = await asyncio.gather(*asking)
-        assert [(r.status, r.body) for r in replies] == [(304, b""), (200, b"hello"), (200, b"hello")]
+        assert [(r.status, r.body) for r in replies] == [
+            (304, b""),
+            (200, b"hello"),
+            (200, b"hello"),
+        ]
         assert gate.arrived == 1
 
     run(scenario())
 
 
 @pytest.mark.parametrize(
-    "purge", [{}, {"path": "/"}, {"pattern": "/*"}, {"tag": "a"}], ids=["all", "path", "pattern", "tag"]
+    "purge",
+    [{}, {"path": "/"}, {"pattern": "/*"}, {"tag": "a"}],
+    ids=["all", "path", "pattern", "tag"],
 )
 def test_a_purge_keeps_what_was_asked_for_before_out_of_the_store(purge):
     async def scenario():
@@ -492,7 +507,8 @@ def test_after_the_window_a_request_is_handled_again():
         counter = itertools.count()
         deduplicator = RequestDeduplicator(window_seconds=0)
         results = [
-            await deduplicator.deduplicate_request(request(), lambda _: next(counter)) for _ in range(3)
+            await deduplicator.deduplicate_request(request(), lambda _: next(counter))
+            for _ in range(3)
         ]
         assert results == [0, 1, 2]
 
@@ -586,7 +602,8 @@ def test_a_cancelled_handling_is_taken_over():
 
         deduplicator = RequestDeduplicator()
         tasks = [
-            asyncio.create_task(deduplicator.deduplicate_request(request(), handler)) for _ in range(4)
+            asyncio.create_task(deduplicator.deduplicate_request(request(), handler))
+            for _ in range(4)
         ]
         await settle()
         tasks[0].cancel()

@@ -110,7 +110,12 @@ def test_the_order_of_the_configuration_decides_between_equals():
 
 
 def test_several_lines_of_a_field_are_one_list():
-    reply = run(ask(wrap(Origin(TEXT)), headers=[("accept-encoding", "br;q=0.1"), ("accept-encoding", "gzip")]))
+    reply = run(
+        ask(
+            wrap(Origin(TEXT)),
+            headers=[("accept-encoding", "br;q=0.1"), ("accept-encoding", "gzip")],
+        )
+    )
     assert reply["content-encoding"] == "gzip"
 
 
@@ -185,7 +190,9 @@ def test_answers_without_a_body_get_none(status):
 
 
 def test_a_206_is_left_alone():
-    reply = get(wrap(Origin(TEXT, status=206, headers={"content-range": "bytes 0-4499/9000"})), "gzip")
+    reply = get(
+        wrap(Origin(TEXT, status=206, headers={"content-range": "bytes 0-4499/9000"})), "gzip"
+    )
     assert reply.body == TEXT
 
 
@@ -277,7 +284,11 @@ def test_the_start_of_a_stream_is_not_held_back():
                 started.set()
 
         asking = asyncio.create_task(
-            ask(CompressionMiddleware(app), headers={"accept-encoding": "gzip"}, on_message=on_message)
+            ask(
+                CompressionMiddleware(app),
+                headers={"accept-encoding": "gzip"},
+                on_message=on_message,
+            )
         )
         await started.wait()
         go_on.set()
@@ -298,7 +309,10 @@ def test_server_sent_events_pass_as_they_are():
 @pytest.mark.parametrize("accept", ["gzip", None])
 def test_files_that_the_server_sends_itself_pass(accept):
     async def app(scope, receive, send):
-        headers = [(b"content-type", b"text/html"), *([(b"content-length", b"5000")] if accept else [])]
+        headers = [
+            (b"content-type", b"text/html"),
+            *([(b"content-length", b"5000")] if accept else []),
+        ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.pathsend", "path": "/a"})
 
@@ -319,11 +333,16 @@ def test_early_hints_debug_and_trailers_pass_in_order():
         await send({"type": "http.response.early_hint", "links": [b"</a>"]})
         await send({"type": "http.response.debug", "info": {}})
         headers = [(b"content-type", b"text/html"), (b"content-length", b"%d" % len(TEXT))]
-        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+        await send(
+            {"type": "http.response.start", "status": 200, "headers": headers, "trailers": True}
+        )
         await send({"type": "http.response.body", "body": TEXT})
         await send({"type": "http.response.trailers", "headers": []})
 
-    kinds = [m["type"].removeprefix("http.response.") for m in get(CompressionMiddleware(app), "gzip").messages]
+    kinds = [
+        m["type"].removeprefix("http.response.")
+        for m in get(CompressionMiddleware(app), "gzip").messages
+    ]
     assert kinds == ["early_hint", "debug", "start", "body", "trailers"]
 
 
@@ -408,10 +427,13 @@ def test_what_is_stored_is_compressed_once_for_each_coding():
 def test_a_long_stored_body_is_compressed_once_for_many_at_the_same_time():
     async def scenario():
         app = PerformanceMiddleware(
-            Origin(TEXT * 50), PerformanceConfig(compression_config=CompressionConfig(offload_bytes=1))
+            Origin(TEXT * 50),
+            PerformanceConfig(compression_config=CompressionConfig(offload_bytes=1)),
         )
         await ask(app)
-        replies = await asyncio.gather(*(ask(app, headers={"accept-encoding": "br"}) for _ in range(20)))
+        replies = await asyncio.gather(
+            *(ask(app, headers={"accept-encoding": "br"}) for _ in range(20))
+        )
         assert {decode(reply.body, "br") for reply in replies} == {TEXT * 50}
         assert app.get_statistics()["compression"]["responses"] == 1
         await app.close()
@@ -423,7 +445,12 @@ def test_stored_answers_to_ranges_and_conditions_respect_the_coding():
     app = PerformanceMiddleware(Origin(TEXT, headers={"etag": '"1"'}))
     get(app, "gzip")
     part = get(app, "gzip", headers={"range": "bytes=0-9"})
-    assert (part.status, part.body, part["content-encoding"], part["etag"]) == (206, TEXT[:10], "", '"1"')
+    assert (part.status, part.body, part["content-encoding"], part["etag"]) == (
+        206,
+        TEXT[:10],
+        "",
+        '"1"',
+    )
     same = get(app, "gzip", headers={"if-none-match": 'W/"1"'})
     assert (same.status, same["etag"], same["vary"]) == (304, 'W/"1"', "Accept-Encoding")
     assert "content-encoding" not in same

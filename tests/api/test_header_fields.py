@@ -12,7 +12,16 @@ NEARLY = st.lists(
     st.sampled_from(
         [
             *(bytes([byte]) for byte in b',;=" \t\\*-0123456789/:.()?@%W'),
-            *(b"max-age", b"no-store", b"private", b"gzip", b"identity", b"q=0.5", b"bytes=", b"\xff"),
+            *(
+                b"max-age",
+                b"no-store",
+                b"private",
+                b"gzip",
+                b"identity",
+                b"q=0.5",
+                b"bytes=",
+                b"\xff",
+            ),
         ]
     ),
     max_size=40,

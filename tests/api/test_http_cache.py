@@ -83,7 +83,9 @@ def test_hosts_are_compared_without_case_and_default_port():
 # 3. Storing responses
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY", "get"])
+@pytest.mark.parametrize(
+    "method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "QUERY", "get"]
+)
 def test_only_answers_to_get_are_stored(method):
     site = Site({"cache-control": "public, max-age=60"})
     site.get(method=method)
@@ -91,7 +93,9 @@ def test_only_answers_to_get_are_stored(method):
     assert site.origin.count == 2
 
 
-@pytest.mark.parametrize("status", [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451, 501])
+@pytest.mark.parametrize(
+    "status", [200, 203, 204, 300, 301, 302, 303, 307, 308, 404, 405, 410, 414, 451, 501]
+)
 def test_final_status_codes_that_are_understood_are_stored(status):
     assert Site({"cache-control": "max-age=60"}, status=status, body=b"").is_stored()
 
@@ -192,7 +196,13 @@ def test_a_response_with_trailers_passes_and_is_not_stored():
             }
         )
         await send({"type": "http.response.body", "body": b"x"})
-        await send({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": False})
+        await send(
+            {
+                "type": "http.response.trailers",
+                "headers": [(b"x-sum", b"1")],
+                "more_trailers": False,
+            }
+        )
 
     cache = ResponseCacheMiddleware(app, CacheConfig(strict=True))
     for _ in range(2):
@@ -212,7 +222,13 @@ def test_a_body_of_another_length_than_told_is_not_stored(length):
 
 def test_an_answer_without_an_end_is_not_stored():
     async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"cache-control", b"max-age=60")]})
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"cache-control", b"max-age=60")],
+            }
+        )
         await send({"type": "http.response.body", "body": b"half", "more_body": True})
 
     cache = ResponseCacheMiddleware(app, window=5.0)
@@ -243,10 +259,18 @@ def revalidating(scope):
 
 
 def test_a_304_makes_what_is_stored_fresh_and_updates_its_fields():
-    site = Site({"cache-control": "max-age=60", "etag": '"1"', "x-old": "1", "x-both": "1"}, status=revalidating)
+    site = Site(
+        {"cache-control": "max-age=60", "etag": '"1"', "x-old": "1", "x-both": "1"},
+        status=revalidating,
+    )
     site.get()
     site.clock.pass_by(61)
-    site.origin.headers = {"cache-control": "max-age=60", "etag": '"1"', "x-both": "2", "content-type": "text/odd"}
+    site.origin.headers = {
+        "cache-control": "max-age=60",
+        "etag": '"1"',
+        "x-both": "2",
+        "content-type": "text/odd",
+    }
     reply = site.get()
     assert reply.status == 200
     assert reply.body == b"hello"
@@ -375,7 +399,10 @@ def test_vary_from_several_lines_counts_whole():
 
 
 def test_variants_of_one_resource_are_bounded():
-    site = Site({"cache-control": "max-age=60", "vary": "user-agent"}, config={"strict": True, "max_variants": 3})
+    site = Site(
+        {"cache-control": "max-age=60", "vary": "user-agent"},
+        config={"strict": True, "max_variants": 3},
+    )
     for agent in "abcd":
         site.get(headers={"user-agent": agent})
     hits = [site.get(headers={"user-agent": agent}).is_hit for agent in "bcd"]
@@ -630,7 +657,10 @@ def test_the_condition_of_a_client_is_judged_by_the_cache_on_a_miss_too():
 
 
 def test_responses_get_an_entity_tag_that_is_the_same_in_every_process():
-    first, second = Site({"cache-control": "max-age=60"}).get(), Site({"cache-control": "max-age=1"}).get()
+    first, second = (
+        Site({"cache-control": "max-age=60"}).get(),
+        Site({"cache-control": "max-age=1"}).get(),
+    )
     assert first["etag"] == second["etag"] != ""
     site = Site({"cache-control": "max-age=60"})
     site.get()
@@ -716,7 +746,11 @@ def test_a_change_below_invalidates_the_collections_above():
 def test_the_client_may_ask_for_validation():
     site = Site({"cache-control": "max-age=60", "etag": '"1"'}, status=revalidating)
     site.get()
-    for headers in ({"cache-control": "no-cache"}, {"pragma": "no-cache"}, {"cache-control": "max-age=0"}):
+    for headers in (
+        {"cache-control": "no-cache"},
+        {"pragma": "no-cache"},
+        {"cache-control": "max-age=0"},
+    ):
         site.clock.pass_by(1)
         assert site.get(headers=headers).outcome == "fwd=stale; fwd-status=304; stored"
     assert site.get(headers={"pragma": "no-cache", "cache-control": "max-age=100"}).is_hit
@@ -827,7 +861,9 @@ def test_a_part_of_a_stored_response_is_served(value, body, told):
     assert reply.is_hit
 
 
-@pytest.mark.parametrize("value", ["bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=3-1", "bytes", "bytes="])
+@pytest.mark.parametrize(
+    "value", ["bytes=0-1,3-4", "lines=0-1", "bytes=a-b", "bytes=3-1", "bytes", "bytes="]
+)
 def test_ranges_that_are_several_or_senseless_get_the_whole(value):
     site = Site({"cache-control": "max-age=60"})
     site.get()
@@ -846,12 +882,20 @@ def test_a_part_that_is_not_there_is_refused(value):
 def test_if_range_holds_only_for_the_same_response_strongly():
     site = Site({"cache-control": "max-age=60", "etag": '"1"', "last-modified": date(-500)})
     site.get()
-    for value, status in (('"1"', 206), ('"2"', 200), ('W/"1"', 200), (date(-500), 206), (date(-400), 200)):
+    for value, status in (
+        ('"1"', 206),
+        ('"2"', 200),
+        ('W/"1"', 200),
+        (date(-500), 206),
+        (date(-400), 200),
+    ):
         assert site.get(headers={"range": "bytes=0-1", "if-range": value}).status == status, value
 
 
 def test_a_range_that_misses_is_left_to_the_application():
-    site = Site({"cache-control": "max-age=60", "content-range": "bytes 0-1/5"}, status=206, body=b"he")
+    site = Site(
+        {"cache-control": "max-age=60", "content-range": "bytes 0-1/5"}, status=206, body=b"he"
+    )
     assert site.get(headers={"range": "bytes=0-1"}).body == b"he"
     assert site.origin.asked("range") == "bytes=0-1"
     assert site.cache.stats().entries == 0

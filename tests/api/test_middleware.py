@@ -149,7 +149,6 @@ def test_the_guides_deduplicator():
             app.calls += 1
             return app.calls
 
-
         request = Request(scope_of("/"))
         assert await deduplicator.deduplicate_request(request, handler) == 1
         assert await deduplicator.deduplicate_request(request, handler) == 1
@@ -368,7 +367,9 @@ def test_the_routers_paths_are_only_for_whom_the_dependency_lets_in():
     assert client.post("/performance/purge", params=two).status_code == 422
     purge = client.post("/performance/purge", params={**secret, "path": "/agents"})
     assert purge.json() == {"purged": 1}
-    assert client.post("/performance/purge", params={**secret, "everything": True}).json() == {"purged": 0}
+    assert client.post("/performance/purge", params={**secret, "everything": True}).json() == {
+        "purged": 0
+    }
 
 
 def test_there_is_no_router_without_a_dependency():
@@ -397,7 +398,13 @@ def test_misuse_is_told():
 
 @pytest.mark.parametrize(
     "options",
-    [{"max_size": 0}, {"max_bytes": 0}, {"default_ttl": -1}, {"max_body_bytes": -1}, {"max_variants": 0}],
+    [
+        {"max_size": 0},
+        {"max_bytes": 0},
+        {"default_ttl": -1},
+        {"max_body_bytes": -1},
+        {"max_variants": 0},
+    ],
 )
 def test_senseless_cache_options_are_refused_with_their_value(options):
     ((name, value),) = options.items()
@@ -418,12 +425,16 @@ def test_a_coding_whose_package_is_missing_is_named(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "brotli", None)
     monkeypatch.delitem(sys.modules, "overdrive.api._brotli", raising=False)
-    with pytest.raises(ImportError, match=r'brotli is not installed; run: pip install "overdrive\[api\]"'):
+    with pytest.raises(
+        ImportError, match=r'brotli is not installed; run: pip install "overdrive\[api\]"'
+    ):
         PerformanceMiddleware(
             Origin(), PerformanceConfig(compression_config=CompressionConfig(algorithms=["br"]))
         )
     # What is not asked for is not missed.
-    reply = run(ask(PerformanceMiddleware(Origin(b"x" * 2000)), headers={"accept-encoding": "br, gzip"}))
+    reply = run(
+        ask(PerformanceMiddleware(Origin(b"x" * 2000)), headers={"accept-encoding": "br, gzip"})
+    )
     assert reply["content-encoding"] == "gzip"
     monkeypatch.undo()
     sys.modules.pop("overdrive.api._brotli", None)
@@ -437,5 +448,7 @@ def test_importing_the_package_loads_nothing_third_party():
         "import sys, overdrive.api; "
         "print([m for m in ('fastapi', 'starlette', 'brotli', 'zstandard', 'redis') if m in sys.modules])"
     )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    output = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
     assert output.stdout == "[]\n"

@@ -51,12 +51,21 @@ CONFIGS = {
     "cookies admitted": CacheConfig(allow_cookies=True),
     "both admitted": CacheConfig(allow_authorization=True, allow_cookies=True),
 }
-SECRETS = (b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"x-own-token", b"x-forwarded-user")
+SECRETS = (
+    b"authorization",
+    b"proxy-authorization",
+    b"cookie",
+    b"x-api-key",
+    b"x-own-token",
+    b"x-forwarded-user",
+)
 
 
 def whoever_asks(scope):
     """Say who is asking, as an application that knows its users does."""
-    return repr(sorted((n.lower(), v) for n, v in scope["headers"] if n.lower() in SECRETS)).encode()
+    return repr(
+        sorted((n.lower(), v) for n, v in scope["headers"] if n.lower() in SECRETS)
+    ).encode()
 
 
 def is_shareable(answer, user):
@@ -83,7 +92,10 @@ async def compare_all_pairs(config, answer):
             continue
         # The first one's answer is its own; what the second one is told is about itself.
         own = whoever_asks(origin.requests[-1])
-        known_risk = answer.get("cache-control") in {"max-age=60", "max-age=60, must-revalidate"} or "expires" in answer
+        known_risk = (
+            answer.get("cache-control") in {"max-age=60", "max-age=60, must-revalidate"}
+            or "expires" in answer
+        )
         if known_risk and {"token a", "token b"} & {first, second}:
             continue
         assert reply.body == own, (first, second)
@@ -137,11 +149,29 @@ def test_an_answer_that_says_nothing_is_for_requests_with_the_same_unknown_field
     assert again.body == b"evil.example"
 
 
+def test_an_answer_that_says_nothing_is_for_requests_that_accept_the_same():
+    origin = Origin(body=lambda scope: dict(scope["headers"]).get(b"accept-language", b"-"))
+    cache = ResponseCacheMiddleware(origin)
+    for _ in range(2):
+        for language in ("de", "fr"):
+            headers = {"accept-language": language, "accept": "*/*"}
+            assert run(ask(cache, headers=headers)).body == language.encode()
+    assert origin.count == 2
+    # Of one that speaks about caching, `Vary` tells what it depends on.
+    explicit = ResponseCacheMiddleware(Origin(headers={"cache-control": "max-age=60"}))
+    run(ask(explicit, headers={"accept": "text/html"}))
+    assert run(ask(explicit, headers={"accept": "*/*"})).is_hit
+
+
 def test_a_get_with_content_goes_past_the_cache():
     origin = Origin()
     cache = ResponseCacheMiddleware(origin)
     run(ask(cache))
-    for headers in ({"content-length": "5"}, {"transfer-encoding": "chunked"}, {"content-length": "0, 5"}):
+    for headers in (
+        {"content-length": "5"},
+        {"transfer-encoding": "chunked"},
+        {"content-length": "0, 5"},
+    ):
         assert not run(ask(cache, headers=headers, body=b"evil")).is_hit
     assert run(ask(cache, headers={"content-length": "0"})).is_hit
 
@@ -207,7 +237,14 @@ def test_no_user_gets_the_answer_of_another_by_coalescing(user):
         replies = await asyncio.gather(
             *(ask(app, "/me", headers=headers) for _ in range(3) for headers in (USERS[user], {}))
         )
-        mine = whoever_asks({"headers": [(n.lower() if isinstance(n, bytes) else n.encode(), v.encode()) for n, v in USERS[user].items()]})
+        mine = whoever_asks(
+            {
+                "headers": [
+                    (n.lower() if isinstance(n, bytes) else n.encode(), v.encode())
+                    for n, v in USERS[user].items()
+                ]
+            }
+        )
         assert [reply.body for reply in replies] == [mine, b"[]"] * 3
 
     run(scenario())

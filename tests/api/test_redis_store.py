@@ -81,7 +81,10 @@ async def test_age_goes_on_in_the_other_process(redis, process):
 
 @scenario
 async def test_variants_and_unknown_fields_are_kept_apart(redis, process):
-    origin = Origin(lambda scope: dict(scope["headers"]).get(b"accept-language", b"-"), headers={"vary": "accept-language"})
+    origin = Origin(
+        lambda scope: dict(scope["headers"]).get(b"accept-language", b"-"),
+        headers={"vary": "accept-language"},
+    )
     a, b = process(origin), process(origin)
     for language in ("de", "fr"):
         await a.get(headers={"accept-language": language})
@@ -97,7 +100,9 @@ async def test_variants_and_unknown_fields_are_kept_apart(redis, process):
 
 
 @pytest.mark.parametrize(
-    "purge", [{}, {"path": "/a"}, {"pattern": "/a*"}, {"tag": "t"}], ids=["all", "path", "pattern", "tag"]
+    "purge",
+    [{}, {"path": "/a"}, {"pattern": "/a*"}, {"tag": "t"}],
+    ids=["all", "path", "pattern", "tag"],
 )
 def test_a_purge_reaches_every_process_and_what_is_shared(redis, purge):
     @scenario

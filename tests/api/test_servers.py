@@ -23,7 +23,15 @@ def address(request):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-m", *COMMANDS[request.param], "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        *COMMANDS[request.param],
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     server = subprocess.Popen(command, cwd=Path(__file__).parent)
     try:
         deadline = time.monotonic() + 30
@@ -93,7 +101,10 @@ async def hits_misses_and_codings(client):
 async def private_answers(client):
     for headers in ({"cookie": "a=1"}, {"authorization": "x"}, {}, {"cookie": "a=2"}):
         reply = await client.get("/me", headers=headers)
-        assert reply.json() == {"cookie": headers.get("cookie"), "bearer": headers.get("authorization")}
+        assert reply.json() == {
+            "cookie": headers.get("cookie"),
+            "bearer": headers.get("authorization"),
+        }
 
 
 async def validation(client):

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from overdrive.api.asgi import ASGIApp, Headers, Receive, Scope, Send
 from overdrive.api.compression import Compression
 from overdrive.api.config import CacheConfig
-from overdrive.api.entry import StoredResponse
+from overdrive.api.entry import StoredResponse, accepted_by
 from overdrive.api.keeping import Keeper
 from overdrive.api.memory import MemoryStore
 from overdrive.api.origin import Origin, discard, nothing_more
@@ -155,7 +155,7 @@ class ResponseCacheMiddleware:
         if bucket is None:
             return self._reader.read_plain(scope, key, fields) if method == "GET" else None
         entry = bucket.plain
-        if entry is None:
+        if entry is None or (entry.accepts is not None and entry.accepts != accepted_by(fields)):
             entry = next((one for one in bucket.variants if one.matches(fields, ())), None)
             if entry is None:
                 return None

@@ -14,6 +14,7 @@ from overdrive.api.request import Facts, Key, selecting_value
 __all__ = [
     "Form",
     "StoredResponse",
+    "accepted_by",
     "from_bytes",
     "make_etag",
     "read_tags",
@@ -81,6 +82,7 @@ class StoredResponse:
         body: The body, without a content coding of ours.
         terms: What was decided about it.
         born: The cache's clock when the response was generated.
+        accepts: What that request accepted, if the response does not speak about caching.
         selecting: The values of the fields in `terms.vary`, of the request it answered.
         others: The unknown fields of that request.
         tags: Names under which it can be purged.
@@ -89,6 +91,7 @@ class StoredResponse:
     """
 
     __slots__ = (
+        "accepts",
         "body",
         "born",
         "etag",
@@ -122,11 +125,13 @@ class StoredResponse:
         self.status = status
         self.headers = headers
         self.body = body
+        fields = facts.fields
+        self.accepts = None if terms.explicit else accepted_by(fields)
         self.varied: dict[bytes, bytes | None] = {}
         self.selecting: tuple[object, ...] = ()
         if terms.vary:
-            self.varied = {name: facts.fields.get(name) for name in terms.vary}
-            self.selecting = tuple(selecting_value(facts.fields, name) for name in terms.vary)
+            self.varied = {name: fields.get(name) for name in terms.vary}
+            self.selecting = tuple(selecting_value(fields, name) for name in terms.vary)
         self.others = () if terms.explicit else facts.others
         self.tags: frozenset[str] = _NO_TAGS
         self.forms: dict[str, Form] = {}
@@ -145,7 +150,9 @@ class StoredResponse:
 
     def matches(self, fields: Mapping[bytes, bytes], others: Sequence[Header]) -> bool:
         """Whether it may answer a request with these fields (RFC 9111, 4.1)."""
-        if not self.terms.explicit and self.others != others:
+        if self.accepts is not None and (
+            self.others != others or self.accepts != accepted_by(fields)
+        ):
             return False
         for name, value in zip(self.terms.vary, self.selecting, strict=True):
             if selecting_value(fields, name) != value:
@@ -174,6 +181,9 @@ class StoredResponse:
 
     def to_bytes(self, now: float) -> bytes:
         """Write it for another process."""
+        varied = dict(self.varied)
+        if self.accepts is not None:
+            varied[b"accept"], varied[b"accept-language"] = self.accepts
         head = {
             "status": self.status,
             "headers": _as_text(self.headers),
@@ -182,7 +192,7 @@ class StoredResponse:
                 "age": self.age(now),
                 "vary": [name.decode("latin-1") for name in self.terms.vary],
             },
-            "varied": _as_text((n, v) for n, v in self.varied.items() if v is not None),
+            "varied": _as_text((n, v) for n, v in varied.items() if v is not None),
             "others": _as_text(self.others),
             "tags": sorted(self.tags),
             "own_etag": self.own_etag,
@@ -228,6 +238,11 @@ def storable_headers(headers: Headers, tag_header: bytes) -> tuple[Headers, froz
     tags = find_all(headers, tag_header)
     kept = [pair for pair in headers if pair[0] not in dropped]
     return kept, frozenset(tag for value in tags for tag in read_tags(value))
+
+
+def accepted_by(fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes | None]:
+    """Return by what an application may choose an answer without saying so in `Vary`."""
+    return fields.get(b"accept", b"*/*"), fields.get(b"accept-language")
 
 
 def read_tags(value: bytes) -> list[str]:

@@ -24,7 +24,8 @@ __all__ = ["Bucket", "MemoryStore", "Ticket"]
 class Bucket(NamedTuple):
     """The variants of one resource, the newest first.
 
-    `plain` is the newest one if it suits every request without unknown fields.
+    `plain` is the newest one if it suits every request without unknown fields that accepts what the
+    first one did.
     """
 
     variants: tuple[StoredResponse, ...]
@@ -226,4 +227,6 @@ def _size(bucket: Bucket) -> int:
 def _replaces(new: StoredResponse, old: StoredResponse) -> bool:
     """Whether requests that the old response answers are answered by the new one."""
     same_requests = new.terms.vary == old.terms.vary and new.selecting == old.selecting
-    return same_requests and (new.terms.explicit or new.others == old.others)
+    return same_requests and (
+        new.accepts is None or (new.others == old.others and new.accepts == old.accepts)
+    )

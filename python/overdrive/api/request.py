@@ -3,7 +3,7 @@
 Header fields are of four kinds. *Inert* ones do not matter unless a response names them in `Vary`.
 *Credentials* say who is asking. *Control* fields say what the client wants of the cache. What is
 left is unknown, and an answer that does not speak about caching may depend on it: such answers are
-only given to requests in which all unknown fields are the same.
+only given to requests in which all unknown fields, `Accept` and `Accept-Language` are the same.
 """
 
 import re

@@ -96,7 +96,7 @@ class SharedLevel:
         if left > 0:
             await self.store.put(
                 _digest(entry.key),
-                _digest((entry.varied, entry.others)),
+                _digest((entry.varied, entry.others, entry.accepts)),
                 entry.to_bytes(now),
                 ttl=left,
                 generation=generation,
