@@ -343,6 +343,14 @@ class ResponseCacheMiddleware:
             count += self.store.get(key_of(scope, fields[0][1])) is not None
         return count
 
+    def time_by(self, timer: Callable[[int, Headers, int], None]) -> None:
+        """Have a function called for each answer asked for by facts that say when they began.
+
+        Args:
+            timer: Called with the status, the header fields and the beginning.
+        """
+        self._origin.timer = timer
+
     def adopt(self, scope: Scope) -> None:
         """Remember what requests made by the cache itself need, from the lifespan's scope."""
         for name in ("app", "state"):

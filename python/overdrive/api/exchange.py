@@ -206,9 +206,8 @@ class Exchange:
         if answer is None:
             answer = await origin.render(entry, self._facts)
         status, headers, body = answer
-        origin.label(
-            headers, b"%b; fwd-status=%d%b" % (self._reason, entry.status, _STORED[stored])
-        )
+        told = b"%b; fwd-status=%d%b" % (self._reason, entry.status, _STORED[stored])
+        origin.finish(self._facts, status, headers, told)
         await self._send({"type": "http.response.start", "status": status, "headers": headers})
         await self._send({"type": "http.response.body", "body": body})
 
@@ -246,14 +245,14 @@ class Exchange:
         self._held = False
         self._swallow = True
         answer = await self._origin.render(entry, self._facts)
-        self._origin.label(answer.headers, status)
+        self._origin.finish(self._facts, answer.status, answer.headers, status)
         await send_answer(answer, self._send)
 
     async def _emit_start(self, detail: bytes) -> None:
         assert self._start is not None  # noqa: S101 - the callers have it
         self._held = False
         headers = self._origin.public(self._start.get("headers", ()))
-        self._origin.label(headers, self._reason + detail)
+        self._origin.finish(self._facts, self._start["status"], headers, self._reason + detail)
         await self._emit({**self._start, "headers": headers})
 
     async def _emit(self, message: Message) -> None:

@@ -173,17 +173,16 @@ class MemoryStore:
 
     def _place(self, variants: tuple[StoredResponse, ...]) -> bool:
         key = variants[0].key
+        buckets = self._buckets
         while (bucket := Bucket.of(variants)).size > self._max_bytes:
             variants = variants[:-1]
             if not variants:
                 return False
-        while self._buckets and (
-            len(self._buckets) >= self._max_entries
-            or self._buckets.currsize + bucket.size > self._max_bytes
-        ):
-            self._unlink(*self._buckets.popitem())
+        room = self._max_bytes - bucket.size
+        while buckets.currsize > room or len(buckets) >= self._max_entries:
+            self._unlink(*buckets.popitem())
             self.evictions += 1
-        self._buckets[key] = bucket
+        buckets[key] = bucket
         self._link(key, bucket)
         return True
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any
 
-from overdrive.api.asgi import ASGIApp, Message, Receive, Scope, Send
+from overdrive.api.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from overdrive.api.cache import ResponseCacheMiddleware
 from overdrive.api.compression import Compression, CompressionResponder
 from overdrive.api.config import CacheConfig, PerformanceConfig
@@ -44,6 +44,7 @@ class PerformanceMiddleware:
         self._uses_cache = config.caching_enabled or config.deduplication_enabled
         self._find = self._cache.find if self._uses_cache else _find_nothing
         self._ask = self._cache.ask
+        self._cache.time_by(self._time)
         self._timed = config.monitoring_enabled
 
     def _make_cache(self, app: ASGIApp, config: PerformanceConfig) -> ResponseCacheMiddleware:
@@ -70,21 +71,54 @@ class PerformanceMiddleware:
             return
         began = perf_counter_ns()
         found = self._find(scope)
-        if not isinstance(found, Answer):
+        if isinstance(found, Answer):
+            status, headers, body = found
             if self._timed:
-                await self._handle_timed(scope, receive, send, found, began)
-            else:
-                await self._handle(scope, receive, send, found)
+                elapsed = perf_counter_ns() - began
+                self._recorder.counters.record(elapsed)
+                milliseconds = elapsed / 1e6
+                headers.append((b"x-response-time", b"%.3fms" % milliseconds))
+                headers.append((b"server-timing", b"cache;desc=hit;dur=%.3f" % milliseconds))
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
             return
-        status, headers, body = found
-        if self._timed:
-            elapsed = perf_counter_ns() - began
-            self._recorder.counters.record(elapsed)
-            milliseconds = elapsed / 1e6
-            headers.append((b"x-response-time", b"%.3fms" % milliseconds))
-            headers.append((b"server-timing", b"cache;desc=hit;dur=%.3f" % milliseconds))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
+        counters = self._recorder.counters
+        counters.active += 1
+        try:
+            if found is not None:
+                found.began = began if self._timed else 0
+                await self._ask(found, scope, receive, send)
+            else:
+                await self._handle(scope, receive, self._timed_send(send, began))
+        except Exception:
+            counters.errors += 1
+            raise
+        finally:
+            counters.active -= 1
+
+    def _time(self, status: int, headers: Headers, began: int) -> None:
+        """Record the time of an answer that begins, and tell the client."""
+        elapsed = perf_counter_ns() - began
+        counters = self._recorder.counters
+        counters.record(elapsed)
+        if status >= _SERVER_ERROR:
+            counters.errors += 1
+        milliseconds = elapsed / 1e6
+        headers.append((b"x-response-time", b"%.3fms" % milliseconds))
+        headers.append((b"server-timing", b"total;dur=%.3f" % milliseconds))
+
+    def _timed_send(self, send: Send, began: int) -> Send:
+        if not self._timed:
+            return send
+
+        async def timed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = list(message.get("headers", ()))
+                self._time(message["status"], headers, began)
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return timed
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
@@ -96,47 +130,14 @@ class PerformanceMiddleware:
         finally:
             await self.close()
 
-    async def _handle(
-        self, scope: Scope, receive: Receive, send: Send, facts: Facts | None
-    ) -> None:
+    async def _handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._uses_cache:
-            await self._cache.handle(scope, receive, send, facts)
+            await self._cache.handle(scope, receive, send)
         elif self._compression is not None:
             responder = CompressionResponder(self._compression, scope, send)
             await self.app(scope, receive, responder.send)
         else:
             await self.app(scope, receive, send)
-
-    async def _handle_timed(
-        self, scope: Scope, receive: Receive, send: Send, facts: Facts | None, began: int
-    ) -> None:
-        counters = self._recorder.counters
-        counters.active += 1
-
-        async def timed(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                elapsed = perf_counter_ns() - began
-                counters.record(elapsed)
-                if message["status"] >= _SERVER_ERROR:
-                    counters.errors += 1
-                milliseconds = elapsed / 1e6
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"x-response-time", b"%.3fms" % milliseconds),
-                    (b"server-timing", b"total;dur=%.3f" % milliseconds),
-                ]
-            await send(message)
-
-        try:
-            if facts is not None:
-                await self._ask(facts, scope, receive, timed)
-            else:
-                await self._handle(scope, receive, timed, None)
-        except Exception:
-            counters.errors += 1
-            raise
-        finally:
-            counters.active -= 1
 
     def stats(self) -> ApiStats:
         """Return all statistics."""

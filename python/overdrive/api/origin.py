@@ -92,6 +92,8 @@ class Origin:
         self.shape_of = keeper.shape
         self.make = keeper.make
         self.max_body_bytes = keeper.max_body_bytes
+        self.timer: Callable[[int, Headers, int], None] | None = None
+        """Called with the status, the fields and the beginning of each answer to be timed."""
         self._store = store
         self._keeper = keeper
         self._compression = compression
@@ -282,7 +284,7 @@ class Origin:
         if flights.find(key, loop.time()) is not None or len(self._tasks) >= _MAX_REFRESHES:
             return
         flight = flights.lead(key, loop.time())
-        asked = replace(facts, method="GET")
+        asked = replace(facts, method="GET", began=0)
         headers = without(lower_names(scope["headers"]), b"range", b"if-range")
         copy = {**scope, "method": "GET", "headers": headers}
         self.spawn(self._fetch(asked, copy, nothing_more(), discard, flight=flight, stale=entry))
@@ -335,7 +337,7 @@ class Origin:
 
     async def _answer(self, entry: StoredResponse, facts: Facts, status: bytes, send: Send) -> None:
         answer = await self.render(entry, facts)
-        self.label(answer.headers, status)
+        self.finish(facts, answer.status, answer.headers, status)
         await send_answer(answer, send)
 
     async def render(self, entry: StoredResponse, facts: Facts) -> Answer:
@@ -360,6 +362,13 @@ class Origin:
         """Add what the cache says about itself (RFC 9211)."""
         if self._label is not None:
             headers.append((b"cache-status", self._label + status))
+
+    def finish(self, facts: Facts, status: int, headers: Headers, told: bytes) -> None:
+        """Add what the cache says about itself, and how long the answer took if that is wanted."""
+        if self._label is not None:
+            headers.append((b"cache-status", self._label + told))
+        if facts.began and self.timer is not None:
+            self.timer(status, headers, facts.began)
 
     def shape(self, facts: Facts, status: int, headers: Headers) -> Shape:
         """Decide about an answer; a fault means that it is not stored."""

@@ -66,6 +66,7 @@ class Facts:
         authorization: Whether it has credentials that the configuration admits.
         cookies: Whether it has cookies that the configuration admits.
         directives: What it asks of the cache.
+        began: When it arrived, in nanoseconds; 0 if the answer is not to be timed.
     """
 
     method: str
@@ -77,6 +78,7 @@ class Facts:
     authorization: bool
     cookies: bool
     directives: Mapping[str, str | None]
+    began: int = 0
 
     @property
     def unsafe(self) -> bool:
