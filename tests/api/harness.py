@@ -2,6 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from email.utils import formatdate
+
+from overdrive.api import CacheConfig, ResponseCacheMiddleware
+
+NOW = 1_750_000_000.0
+STRICT = {"strict": True}
+
+
+async def settle():
+    """Let everything that can go on do so."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -150,3 +162,40 @@ class Clock:
 
 def run(coroutine):
     return asyncio.run(asyncio.wait_for(coroutine, 30))
+
+
+class Site:
+    """An origin behind a cache, with a clock."""
+
+    def __init__(self, headers=None, *, config=None, **origin):
+        self.clock = Clock(NOW)
+        self.origin = Origin(headers=headers or {}, **origin)
+        self.cache = ResponseCacheMiddleware(
+            self.origin,
+            CacheConfig(**(config or STRICT)),
+            window=5.0,
+            clock=self.clock,
+            wall_clock=self.clock,
+        )
+
+    def get(self, path="/", **options):
+        return run(self.behind(path, **options))
+
+    async def behind(self, path="/", **options):
+        reply = await ask(self.cache, path, **options)
+        # What goes on behind is part of the story.
+        await asyncio.gather(*self.cache._origin._tasks)
+        return reply
+
+    def is_stored(self, path="/", **options):
+        self.get(path, **options)
+        return self.get(path, **options).is_hit
+
+
+def date(seconds=0.0):
+    return formatdate(NOW + seconds, usegmt=True)
+
+
+def revalidating(scope):
+    """Say 304 to whoever asks by an entity tag."""
+    return 304 if any(n == b"if-none-match" for n, _ in scope["headers"]) else 200

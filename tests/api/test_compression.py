@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import os
 import threading
 import zlib
 
@@ -397,7 +398,7 @@ def test_the_loop_goes_on_while_a_long_body_is_compressed():
 
         codec.compress = compress
         asking = asyncio.create_task(ask(app, headers={"accept-encoding": "gzip"}))
-        while not entered.is_set():
+        while not entered.is_set():  # noqa: ASYNC110 - set by another thread
             await asyncio.sleep(0)
         leave.set()
         assert decode((await asking).body, "gzip") == TEXT * 100
@@ -460,8 +461,6 @@ def test_stored_answers_to_ranges_and_conditions_respect_the_coding():
 
 
 def test_a_body_that_does_not_shrink_is_stored_and_sent_as_it_is():
-    import os
-
     app = PerformanceMiddleware(Origin(os.urandom(2000)))
     for _ in range(3):
         assert get(app, "gzip")["content-encoding"] == ""

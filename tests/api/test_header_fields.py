@@ -162,9 +162,10 @@ def test_dictionaries_are_read(value, members):
 @pytest.mark.parametrize(
     "value",
     [
-        b"a,", b",a", b"a b", b"A", b"1", b"a=", b"a==1", b"a=1.", b"a=.1", b"a=1.2345", b"a=1234567890123456",
-        b'a="x', b'a="\\x"', b'a="\xc3\xbc"', b"a=(1", b"a=(1,2)", b"a=(1 2)x", b"a=?2", b"a=:*:", b"a;", b"a;=1",
-        b"a=@1.5", b'a=%"%C3"', b"\xff", b"a=1;;", b"a=--1",
+        b"a,", b",a", b"a b", b"A", b"1", b"a=", b"a==1", b"a=1.", b"a=.1", b"a=1.2345",
+        b"a=1234567890123456", b'a="x', b'a="\\x"', b'a="\xc3\xbc"', b"a=(1", b"a=(1,2)",
+        b"a=(1 2)x", b"a=?2", b"a=:*:", b"a;", b"a;=1", b"a=@1.5", b'a=%"%C3"', b"\xff",
+        b"a=1;;", b"a=--1",
     ],
 )  # fmt: skip
 def test_what_is_no_dictionary_is_refused_as_a_whole(value):

@@ -3,9 +3,13 @@
 import asyncio
 
 import pytest
+
+pytest.importorskip("redis")
+
 from harness import Origin, ask, run
 
 from overdrive.api import CacheConfig, ResponseCacheMiddleware
+from overdrive.api._redis import connect
 from overdrive.api.redis_store import RedisStore
 from overdrive.api.shared import Purge
 
@@ -23,13 +27,12 @@ class Process:
         return reply
 
     async def quiet(self):
-        while self.cache._origin._tasks:
-            await asyncio.sleep(0.001)
+        await asyncio.gather(*self.cache._origin._tasks)
 
 
 async def until(condition):
     async with asyncio.timeout(10):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - told by a server
             await asyncio.sleep(0.002)
 
 
@@ -195,8 +198,6 @@ async def test_without_the_server_the_api_works_and_purges_are_made_up_for(redis
 
 @scenario
 async def test_rubbish_in_the_server_is_a_miss(redis, process):
-    from overdrive.api._redis import connect
-
     a, b = process(), process()
     await a.get("/a")
     client = connect(redis.url, 2.0)
@@ -211,8 +212,6 @@ async def test_rubbish_in_the_server_is_a_miss(redis, process):
 
 @scenario
 async def test_variants_and_patterns_in_the_server_are_bounded(redis, process):
-    from overdrive.api._redis import connect
-
     origin = Origin(headers={"vary": "user-agent"})
     a = process(origin, max_variants=4)
     client = connect(redis.url, 2.0)
@@ -228,8 +227,6 @@ async def test_variants_and_patterns_in_the_server_are_bounded(redis, process):
 
 @scenario
 async def test_everything_in_the_server_expires(redis, process):
-    from overdrive.api._redis import connect
-
     a = process(Origin(headers={"cache-tag": "t"}))
     await a.get("/a")
     for purge in ({}, {"path": "/b"}, {"pattern": "/b*"}, {"tag": "b"}):

@@ -118,6 +118,7 @@ class StoredResponse:
         headers: Headers,
         body: bytes,
         terms: Terms,
+        *,
         now: float,
     ) -> None:
         self.key: Key = facts.key
@@ -221,7 +222,9 @@ def from_bytes(data: bytes, facts: Facts, now: float, elapsed: float) -> StoredR
         asked = replace(
             facts, fields=dict(_as_bytes(head["varied"])), others=tuple(_as_bytes(head["others"]))
         )
-        entry = StoredResponse(asked, head["status"], _as_bytes(head["headers"]), body, terms, now)
+        entry = StoredResponse(
+            asked, head["status"], _as_bytes(head["headers"]), body, terms, now=now
+        )
         entry.tags = frozenset(head["tags"])
         entry.own_etag = head["own_etag"]
     except (KeyError, TypeError, AttributeError) as error:

@@ -28,18 +28,19 @@ __all__ = [
 FOREVER = 2**31
 """What a number of seconds too large to be meant is taken for (RFC 9111, 1.2.2)."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_DIRECTIVE = re.compile(rf'({_TOKEN})[ \t]*(?:=[ \t]*(?:({_TOKEN})|"((?:[^"\\]|\\.)*)"))?')
-_CODING = re.compile(
-    rf"[ \t]*({_TOKEN})[ \t]*(?:;[ \t]*[qQ][ \t]*=[ \t]*(0(?:\.\d{{0,3}})?|1(?:\.0{{0,3}})?)[ \t]*)?"
-)
+_NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_DIRECTIVE = re.compile(rf'({_NAME})[ \t]*(?:=[ \t]*(?:({_NAME})|"((?:[^"\\]|\\.)*)"))?')
+_WEIGHT = r"(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)"
+_CODING = re.compile(rf"[ \t]*({_NAME})[ \t]*(?:;[ \t]*[qQ][ \t]*=[ \t]*{_WEIGHT}[ \t]*)?")
 _ETAG = re.compile(rb'(W/)?("[\x21\x23-\x7e\x80-\xff]*")')
 _ETAG_MEMBER = re.compile(_ETAG.pattern + rb"[ \t]*(?:,[ \t,]*|$)")
 _RANGE = re.compile(r"[ \t]*(?:(\d{1,18})-(\d{0,18})|-(\d{1,18}))[ \t]*")
+_WORD = r"[A-Z][a-z]{2}"
+_TIME = r"\d\d:\d\d:\d\d"
 _DATE = re.compile(
-    r"(?:[A-Z][a-z]{2}, (?P<d1>\d{2}) (?P<m1>[A-Z][a-z]{2}) (?P<y1>\d{4}) (?P<t1>\d\d:\d\d:\d\d) GMT"
-    r"|[A-Z][a-z]{5,8}, (?P<d2>\d{2})-(?P<m2>[A-Z][a-z]{2})-(?P<y2>\d{2}) (?P<t2>\d\d:\d\d:\d\d) GMT"
-    r"|[A-Z][a-z]{2} (?P<m3>[A-Z][a-z]{2}) (?P<d3>[ \d]\d) (?P<t3>\d\d:\d\d:\d\d) (?P<y3>\d{4}))",
+    rf"(?:{_WORD}, (?P<d1>\d{{2}}) (?P<m1>{_WORD}) (?P<y1>\d{{4}}) (?P<t1>{_TIME}) GMT"
+    rf"|[A-Z][a-z]{{5,8}}, (?P<d2>\d{{2}})-(?P<m2>{_WORD})-(?P<y2>\d{{2}}) (?P<t2>{_TIME}) GMT"
+    rf"|{_WORD} (?P<m3>{_WORD}) (?P<d3>[ \d]\d) (?P<t3>{_TIME}) (?P<y3>\d{{4}}))",
     re.ASCII,
 )
 _MONTHS = {

@@ -111,7 +111,7 @@ class Keeper:
         if self._etags and status == 200 and find(headers, b"etag") is None:  # noqa: PLR2004
             etag = make_etag(body)
             headers = [*headers, (b"etag", etag)]
-        entry = StoredResponse(facts, status, headers, body, terms, self._clock())
+        entry = StoredResponse(facts, status, headers, body, terms, now=self._clock())
         entry.own_etag = etag is not None
         entry.negotiable = shape.negotiable
         entry.tags = shape.tags
@@ -137,6 +137,6 @@ class Keeper:
         verdict = self._policy.judge(facts, stale.status, merged, self._wall_clock())
         storable = isinstance(verdict, Terms)
         terms = verdict if isinstance(verdict, Terms) else replace(stale.terms, fresh=0.0, age=0.0)
-        entry = StoredResponse(facts, stale.status, merged, stale.body, terms, self._clock())
+        entry = StoredResponse(facts, stale.status, merged, stale.body, terms, now=self._clock())
         entry.tags, entry.own_etag, entry.negotiable = stale.tags, stale.own_etag, stale.negotiable
         return entry, storable

@@ -14,9 +14,9 @@ from fnmatch import translate
 from re import compile as compile_pattern
 from typing import NamedTuple
 
-from overdrive.caches import LRUCache
 from overdrive.api.entry import StoredResponse
 from overdrive.api.request import Key
+from overdrive.caches import LRUCache
 
 __all__ = ["Bucket", "MemoryStore", "Ticket"]
 

@@ -8,7 +8,6 @@ from overdrive.api.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from overdrive.api.cache import ResponseCacheMiddleware
 from overdrive.api.compression import Compression, CompressionResponder
 from overdrive.api.config import CacheConfig, PerformanceConfig
-from overdrive.api.request import Facts
 from overdrive.api.serving import Answer
 from overdrive.api.statistics import ApiStats, Tally
 
@@ -149,8 +148,9 @@ class PerformanceMiddleware:
         )
 
     def get_statistics(self) -> dict[str, Any]:
-        """Return all statistics as plain dictionaries: `requests`, `cache`, `compression`,
-        `deduplication`.
+        """Return all statistics as plain dictionaries.
+
+        They are under `requests`, `cache`, `compression` and `deduplication`.
         """
         return self.stats().as_dict()
 

@@ -1,4 +1,4 @@
-"""The decisions of a shared cache: what may be stored, for how long it is fresh, when it may be stale.
+"""The decisions of a shared cache: what may be stored, how long it is fresh, when stale will do.
 
 Functions of their arguments alone, after RFC 9111 (HTTP Caching), RFC 5861 (serving stale) and
 RFC 9213 (targeted fields). `docs/guide/http-caching.md` lists the clauses with their tests.
@@ -109,7 +109,7 @@ class Policy:
         explicit = fresh is not None
         if fresh is None:
             fresh = self._implied_lifetime(facts, status, fields)
-        return self._terms(fields, directives, now, fresh, explicit, vary)
+        return self._terms(fields, directives, now, fresh, explicit=explicit, vary=vary)
 
     def _directives(
         self, fields: Mapping[bytes, list[bytes]]
@@ -170,6 +170,7 @@ class Policy:
         directives: Mapping[str, str | None],
         now: float,
         fresh: float,
+        *,
         explicit: bool,
         vary: tuple[bytes, ...],
     ) -> Terms | str:
@@ -244,7 +245,7 @@ def _extension(directives: Mapping[str, str | None], name: str) -> float:
 
 
 def _initial_age(fields: Mapping[bytes, list[bytes]], now: float) -> float:
-    """Return the corrected age on arrival (RFC 9111, 4.2.3); the application is asked at no delay."""
+    """Return the corrected age on arrival (RFC 9111, 4.2.3); asking takes no time."""
     date = http_date(fields[b"date"][0], now) if b"date" in fields else None
     apparent = 0.0 if date is None else max(0.0, now - date)
     if b"age" not in fields:

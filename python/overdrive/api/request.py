@@ -32,10 +32,10 @@ _DEFAULT_PORTS = {"http": b":80", "https": b":443"}
 _INERT = frozenset(
     b"""host accept accept-encoding accept-language accept-charset user-agent connection keep-alive
     te dnt sec-gpc referer priority upgrade-insecure-requests save-data purpose x-purpose via
-    forwarded x-forwarded-for x-forwarded-proto x-real-ip x-request-id x-correlation-id x-request-start
-    traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled
-    sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-ch-ua sec-ch-ua-mobile
-    sec-ch-ua-platform sec-purpose""".split()
+    forwarded x-forwarded-for x-forwarded-proto x-real-ip x-request-id x-correlation-id
+    x-request-start traceparent tracestate baggage b3 x-b3-traceid x-b3-spanid x-b3-parentspanid
+    x-b3-sampled sec-fetch-dest sec-fetch-mode sec-fetch-site sec-fetch-user sec-ch-ua
+    sec-ch-ua-mobile sec-ch-ua-platform sec-purpose""".split()
 )
 _CREDENTIALS = frozenset(
     b"""authorization proxy-authorization cookie cookie2 x-api-key api-key apikey x-auth-token
@@ -75,9 +75,9 @@ class Facts:
     fields: dict[bytes, bytes]
     others: tuple[Header, ...]
     bypass: str | None
-    authorization: bool
-    cookies: bool
     directives: Mapping[str, str | None]
+    authorization: bool = False
+    cookies: bool = False
     began: int = 0
 
     @property
@@ -90,13 +90,13 @@ class Reader:
     """Reads requests by the options of a cache."""
 
     __slots__ = (
+        "_admitted",
         "_config",
         "_credentials",
         "_excluded",
         "_good_hosts",
         "_hosts",
         "_known",
-        "_skipped",
         "plain",
     )
 
@@ -109,10 +109,12 @@ class Reader:
         self.plain = (_INERT | _encoded(config.inert_headers)) - self._credentials
         """Names of fields that a request may have and still be looked up without any parsing."""
         self._known = self.plain | self._credentials | _CONTROL
-        skipped = (
-            {b"authorization", b"proxy-authorization"} if config.allow_authorization else set()
-        )
-        self._skipped = skipped | ({b"cookie"} if config.allow_cookies else set())
+        admitted: set[bytes] = set()
+        if config.allow_authorization:
+            admitted |= {b"authorization", b"proxy-authorization"}
+        if config.allow_cookies:
+            admitted.add(b"cookie")
+        self._admitted = admitted
 
     def read(self, scope: Scope) -> Facts:
         """Read a request."""
@@ -148,7 +150,7 @@ class Reader:
             self._good_hosts.add(key[1])
         if not key[2] or len(key[2]) + len(key[3]) > MAX_KEY_BYTES - 256 or path in self._excluded:
             return None
-        return Facts("GET", key, path, fields, (), None, False, False, _NO_DIRECTIVES)
+        return Facts("GET", key, path, fields, (), None, _NO_DIRECTIVES)
 
     def _is_good(self, scope: Scope, host: bytes) -> bool:
         if len(host) > 255 or not _HOST.fullmatch(host):  # noqa: PLR2004 - a name in the DNS
@@ -157,12 +159,12 @@ class Reader:
             return False
         return self._hosts is None or host in self._hosts
 
-    def _bypass(
+    def _bypass(  # noqa: PLR0911 - a ladder of reasons
         self, scope: Scope, key: Key, headers: Headers, fields: Mapping[bytes, bytes]
     ) -> str | None:
         if scope["method"] not in {"GET", "HEAD"}:
             return "method"
-        if not self._credentials.isdisjoint(fields.keys() - self._skipped) or _is_known(scope):
+        if not self._credentials.isdisjoint(fields.keys() - self._admitted) or _is_known(scope):
             return "credentials"
         if fields.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in fields:
             return "content"

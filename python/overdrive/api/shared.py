@@ -64,7 +64,7 @@ class CacheStore(Protocol):
         """Make what is meant invalid, and tell the other processes."""
 
     def watch(self, on_purge: Callable[[Purge], object]) -> None:
-        """Call a function for what other processes purge, and for `all` after being out of touch."""
+        """Call a function for purges of other processes, and for `all` after being out of touch."""
 
     async def close(self) -> None:
         """Let go of connections. They come back when wanted; a second call does nothing."""

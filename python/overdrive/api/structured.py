@@ -90,7 +90,7 @@ class _Parser:
             if self._skip("="):
                 self._bare_item()
 
-    def _bare_item(self) -> BareItem:
+    def _bare_item(self) -> BareItem:  # noqa: PLR0911 - a ladder of types
         if match := self._match(_NUMBER):
             return float(match[0]) if "." in match[0] else int(match[0])
         if match := self._match(_STRING):
