@@ -8,14 +8,15 @@ logged, and the application asked as if there were no cache.
 """
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from overdrive.api.asgi import ASGIApp, Headers, Receive, Scope, Send
+from overdrive.api.coding import IDENTITY, Choice
 from overdrive.api.compression import Compression
 from overdrive.api.config import CacheConfig
-from overdrive.api.entry import StoredResponse, accepted_by
+from overdrive.api.entry import StoredResponse
 from overdrive.api.keeping import Keeper
 from overdrive.api.memory import MemoryStore
 from overdrive.api.origin import Origin, discard, nothing_more
@@ -68,6 +69,11 @@ class ResponseCacheMiddleware:
         self._server = Server(compression, self._label)
         self._reader = Reader(config)
         self._plain = self._reader.plain
+        self._choices: Mapping[bytes | None, Choice] = (
+            {None: Choice(IDENTITY, identity=True)}
+            if compression is None
+            else compression.codings.choices
+        )
         self._lookup = self.store.get
         self._recorder = self.tally.recorder
         self._clock = clock
@@ -105,8 +111,8 @@ class ResponseCacheMiddleware:
         """Serve one connection."""
         if scope["type"] == "http":
             found = self.find(scope)
-            if isinstance(found, Answer):
-                await send_answer(found, send)
+            if isinstance(found, tuple):
+                await send_answer(Answer(*found), send)
             else:
                 await self.handle(scope, receive, send, found)
         elif scope["type"] == "lifespan":
@@ -118,61 +124,61 @@ class ResponseCacheMiddleware:
         else:
             await self.app(scope, receive, send)
 
-    def find(self, scope: Scope) -> Answer | Facts | None:
+    def find(  # noqa: PLR0911 - a ladder of reasons to look closer
+        self, scope: Scope
+    ) -> "tuple[int, Headers, bytes] | Facts | None":
         """Look up, the short way.
 
         Returns:
             The answer, or the facts of a request for what is not stored, or `None` if a closer look
             is needed.
         """
+        # Everything is in one function, and decided by few look-ups: this is all that a hit costs.
         try:
-            return self._find(scope)
+            raw = scope["headers"]
+            fields = dict(raw)
+            method = scope["method"]
+            # A name that occurs twice, or one that matters, needs a closer look.
+            if (
+                len(fields) != len(raw)
+                or not self._plain.issuperset(fields)
+                or method not in _READS
+                or "user" in scope
+                or "tls" in (scope.get("extensions") or ())
+            ):
+                return None
+            get = fields.get
+            key = (
+                scope["scheme"],
+                get(b"host", b"").lower(),
+                scope.get("raw_path") or b"",
+                scope["query_string"],
+                scope.get("root_path", ""),
+            )
+            bucket = self._lookup(key)
+            if bucket is None:
+                return self._reader.read_plain(scope, key, fields) if method == "GET" else None
+            entry = bucket.plain_for(get(b"accept", b"*/*"), get(b"accept-language"))
+            if entry is None:
+                entry = next((one for one in bucket.variants if one.matches(fields, ())), None)
+                if entry is None:
+                    return None
+            now = self._clock()
+            choice = self._choices.get(get(b"accept-encoding"))
+            if now >= entry.fresh_until or choice is None or not choice.identity:
+                return None
+            form = entry.forms.get(choice.coding)
+            if form is None:
+                return None
+            self._recorder.counters.hits += 1
+            return (
+                entry.status,
+                form.stamped(int(now - entry.born), entry.terms.fresh),
+                b"" if method == "HEAD" else form.body,
+            )
         except Exception as error:  # noqa: BLE001 - the application can still answer
             self._origin.note_fault(error)
             return None
-
-    def _find(self, scope: Scope) -> Answer | Facts | None:
-        raw = scope["headers"]
-        fields = dict(raw)
-        method = scope["method"]
-        # A name that occurs twice, or one that matters, needs a closer look.
-        if (
-            len(fields) != len(raw)
-            or not self._plain.issuperset(fields)
-            or method not in _READS
-            or "user" in scope
-            or "tls" in (scope.get("extensions") or ())
-        ):
-            return None
-        key = (
-            scope["scheme"],
-            fields.get(b"host", b"").lower(),
-            scope.get("raw_path") or b"",
-            scope["query_string"],
-            scope.get("root_path", ""),
-        )
-        bucket = self._lookup(key)
-        if bucket is None:
-            return self._reader.read_plain(scope, key, fields) if method == "GET" else None
-        entry = bucket.plain
-        if entry is None or (entry.accepts is not None and entry.accepts != accepted_by(fields)):
-            entry = next((one for one in bucket.variants if one.matches(fields, ())), None)
-            if entry is None:
-                return None
-        now = self._clock()
-        if now >= entry.fresh_until:
-            return None
-        coding = self._server.coding(fields.get(b"accept-encoding"))
-        form = None if coding is None else entry.forms.get(coding)
-        if form is None:
-            return None
-        self._recorder.counters.hits += 1
-        age = int(now - entry.born)
-        return Answer(
-            entry.status,
-            form.stamped(age, int(entry.terms.fresh) - age).copy(),
-            b"" if method == "HEAD" else form.body,
-        )
 
     async def handle(
         self, scope: Scope, receive: Receive, send: Send, facts: Facts | None = None

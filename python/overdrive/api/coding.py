@@ -55,6 +55,9 @@ class Choice(NamedTuple):
         return self.coding == IDENTITY and not self.identity
 
 
+_PLAIN = Choice(IDENTITY, identity=True)
+
+
 class ZlibCodec:
     """The codings `gzip` (RFC 1952) and `deflate`, which means the zlib format (RFC 1950)."""
 
@@ -88,19 +91,20 @@ class Codings:
 
     def __init__(self, codecs: Mapping[str, Codec]) -> None:
         self.codecs = codecs
-        self._choices: dict[bytes, Choice] = {}
+        self.choices: dict[bytes | None, Choice] = {None: _PLAIN}
+        """What was decided lately, by the field; without one nothing is compressed."""
 
     def choose(self, accept_encoding: bytes | None) -> Choice:
-        """Decide by an `Accept-Encoding` field; without one nothing is compressed."""
-        if accept_encoding is None:
-            return Choice(IDENTITY, identity=True)
-        choice = self._choices.get(accept_encoding)
+        """Decide by an `Accept-Encoding` field."""
+        choice = self.choices.get(accept_encoding)
         if choice is None:
+            assert accept_encoding is not None  # noqa: S101 - that is decided for good
             choice = self._decide(parse_accept_encoding(accept_encoding))
-            if len(self._choices) >= _MEMORY:
-                self._choices.clear()
+            if len(self.choices) >= _MEMORY:
+                self.choices.clear()
+                self.choices[None] = _PLAIN
             if len(accept_encoding) <= _MEMORY:
-                self._choices[accept_encoding] = choice
+                self.choices[accept_encoding] = choice
         return choice
 
     def _decide(self, weights: Mapping[str, float]) -> Choice:

@@ -19,6 +19,7 @@ __all__ = [
     "make_etag",
     "read_tags",
     "storable_headers",
+    "weight_of",
 ]
 
 OVERHEAD = 1500
@@ -55,21 +56,17 @@ class Form:
         self._label = label
         self._stamped: tuple[int, Headers] = (-1, [])
 
-    def stamped(self, age: int, ttl: int) -> Headers:
-        """Return the header fields with the present age; the list must not be changed."""
+    def stamped(self, age: int, fresh: float) -> Headers:
+        """Return the header fields with the present age, of a response that is fresh so long."""
         made_at, stamped = self._stamped
         if made_at != age:
+            ttl = int(fresh) - age
             stamped = [*self.headers, (b"age", b"%d" % age)]
             if self._label is not None:
                 stamped.append((b"cache-status", b"%b; hit; ttl=%d" % (self._label, ttl)))
             # One assignment, so that no other thread sees half of it.
             self._stamped = (age, stamped)
-        return stamped
-
-    @property
-    def size(self) -> int:
-        """About how many bytes it takes, beside the fields that it shares."""
-        return 400 + len(self.body) + 64 * len(self.headers)
+        return stamped.copy()
 
 
 class StoredResponse:
@@ -88,6 +85,7 @@ class StoredResponse:
         tags: Names under which it can be purged.
         forms: It in content codings, made when first wanted.
         negotiable: Whether it may be sent in one.
+        weight: About how many bytes its header fields take.
     """
 
     __slots__ = (
@@ -109,6 +107,7 @@ class StoredResponse:
         "tags",
         "terms",
         "varied",
+        "weight",
     )
 
     def __init__(
@@ -120,11 +119,13 @@ class StoredResponse:
         terms: Terms,
         *,
         now: float,
+        weight: int | None = None,
     ) -> None:
         self.key: Key = facts.key
         self.path = facts.path
         self.status = status
         self.headers = headers
+        self.weight = weight_of(headers) if weight is None else weight
         self.body = body
         fields = facts.fields
         self.accepts = None if terms.explicit else accepted_by(fields)
@@ -172,12 +173,11 @@ class StoredResponse:
     @property
     def size(self) -> int:
         """About how many bytes of memory it takes."""
-        size = OVERHEAD + len(self.body) + len(self.key[2]) + len(self.key[3])
-        for name, value in self.headers:
-            size += len(name) + len(value) + 130
-        counted = self.body
+        size = OVERHEAD + self.weight + len(self.body) + len(self.key[2]) + len(self.key[3])
         for form in self.forms.values():
-            size += form.size - (len(form.body) if form.body is counted else 0)
+            size += 400 + 64 * len(form.headers)
+            if form.body is not self.body:
+                size += len(form.body)
         return size
 
     def to_bytes(self, now: float) -> bytes:
@@ -241,6 +241,11 @@ def storable_headers(headers: Headers, tag_header: bytes) -> tuple[Headers, froz
     tags = find_all(headers, tag_header)
     kept = [pair for pair in headers if pair[0] not in dropped]
     return kept, frozenset(tag for value in tags for tag in read_tags(value))
+
+
+def weight_of(headers: Iterable[Header]) -> int:
+    """Return about how many bytes header fields take."""
+    return sum(len(name) + len(value) + 130 for name, value in headers)
 
 
 def accepted_by(fields: Mapping[bytes, bytes]) -> tuple[bytes, bytes | None]:

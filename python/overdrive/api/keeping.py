@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from overdrive.api.asgi import Headers, find, without
 from overdrive.api.config import CacheConfig
-from overdrive.api.entry import StoredResponse, make_etag, storable_headers
+from overdrive.api.entry import StoredResponse, make_etag, storable_headers, weight_of
 from overdrive.api.headers import matches_etag
 from overdrive.api.paths import PathMap
 from overdrive.api.policy import Policy, Terms
@@ -41,12 +41,14 @@ class Shape(NamedTuple):
         headers: What is stored of its fields, without the length.
         tags: Names under which it can be purged.
         negotiable: Whether it may be sent in a content coding.
+        weight: About how many bytes the fields take, an entity tag of ours included.
     """
 
     verdict: Terms | str
     headers: Headers
     tags: frozenset[str]
     negotiable: bool
+    weight: int = 0
 
 
 class Keeper:
@@ -100,7 +102,8 @@ class Keeper:
     def _new_shape(self, facts: Facts, status: int, headers: Headers) -> Shape:
         verdict = self._policy.judge(facts, status, headers, self._wall_clock())
         kept, tags = storable_headers(headers, self.tag_header)
-        return Shape(verdict, kept, tags, self._server.applies(facts.path, status, kept))
+        negotiable = self._server.applies(facts.path, status, kept)
+        return Shape(verdict, kept, tags, negotiable, weight_of(kept) + 170)
 
     def make(
         self, facts: Facts, status: int, shape: Shape, terms: Terms, body: bytes
@@ -111,7 +114,9 @@ class Keeper:
         if self._etags and status == 200 and find(headers, b"etag") is None:  # noqa: PLR2004
             etag = make_etag(body)
             headers = [*headers, (b"etag", etag)]
-        entry = StoredResponse(facts, status, headers, body, terms, now=self._clock())
+        entry = StoredResponse(
+            facts, status, headers, body, terms, now=self._clock(), weight=shape.weight
+        )
         entry.own_etag = etag is not None
         entry.negotiable = shape.negotiable
         entry.tags = shape.tags

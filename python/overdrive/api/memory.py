@@ -32,15 +32,22 @@ class Bucket(NamedTuple):
     plain: StoredResponse | None
     size: int
 
+    def plain_for(self, accept: bytes, language: bytes | None) -> StoredResponse | None:
+        """Return `plain` if it suits what a request accepts."""
+        entry = self.plain
+        if entry is None or entry.accepts is None:
+            return entry
+        accepts, speaks = entry.accepts
+        return entry if accepts == accept and speaks == language else None
+
     @classmethod
     def of(cls, variants: tuple[StoredResponse, ...]) -> "Bucket":
         """Make a bucket, adding up the sizes."""
         newest = variants[0]
         plain = newest if not newest.terms.vary and not newest.others else None
-        size = newest.size
-        for variant in variants[1:]:
-            size += variant.size
-        return cls(variants, plain, size)
+        if len(variants) == 1:
+            return cls(variants, plain, newest.size)
+        return cls(variants, plain, sum(variant.size for variant in variants))
 
 
 class Ticket:
@@ -70,7 +77,9 @@ class MemoryStore:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._max_variants = max_variants
-        self._buckets: LRUCache[Key, Bucket] = LRUCache(max_bytes, getsizeof=_size)
+        # Counting bytes here spares the cache a call back for every change.
+        self._buckets: LRUCache[Key, Bucket] = LRUCache(max_entries + 1)
+        self._bytes = 0
         self._by_path: dict[str, set[Key]] = {}
         self._by_tag: dict[str, set[Key]] = {}
         self._tickets: set[Ticket] = set()
@@ -87,7 +96,7 @@ class MemoryStore:
     @property
     def size_bytes(self) -> int:
         """The memory taken, in bytes."""
-        return int(self._buckets.currsize)
+        return self._bytes
 
     def open_ticket(self, key: Key, path: str) -> Ticket:
         """Announce a store; every ticket must be closed."""
@@ -178,11 +187,11 @@ class MemoryStore:
             variants = variants[:-1]
             if not variants:
                 return False
-        room = self._max_bytes - bucket.size
-        while buckets.currsize > room or len(buckets) >= self._max_entries:
+        self._bytes += bucket.size
+        buckets[key] = bucket
+        while self._bytes > self._max_bytes or len(buckets) > self._max_entries:
             self._unlink(*buckets.popitem())
             self.evictions += 1
-        buckets[key] = bucket
         self._link(key, bucket)
         return True
 
@@ -205,6 +214,7 @@ class MemoryStore:
                 self._by_tag.setdefault(tag, set()).add(key)
 
     def _unlink(self, key: Key, bucket: Bucket) -> None:
+        self._bytes -= bucket.size
         for variant in bucket.variants:
             _drop(self._by_path, variant.path, key)
             for tag in variant.tags:
@@ -217,10 +227,6 @@ def _drop(index: dict[str, set[Key]], name: str, key: Key) -> None:
         keys.discard(key)
         if not keys:
             del index[name]
-
-
-def _size(bucket: Bucket) -> int:
-    return bucket.size
 
 
 def _replaces(new: StoredResponse, old: StoredResponse) -> bool:

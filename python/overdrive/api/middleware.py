@@ -8,7 +8,6 @@ from overdrive.api.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from overdrive.api.cache import ResponseCacheMiddleware
 from overdrive.api.compression import Compression, CompressionResponder
 from overdrive.api.config import CacheConfig, PerformanceConfig
-from overdrive.api.serving import Answer
 from overdrive.api.statistics import ApiStats, Tally
 
 __all__ = ["PerformanceMiddleware", "setup_performance_middleware"]
@@ -70,14 +69,16 @@ class PerformanceMiddleware:
             return
         began = perf_counter_ns()
         found = self._find(scope)
-        if isinstance(found, Answer):
+        if isinstance(found, tuple):
             status, headers, body = found
             if self._timed:
                 elapsed = perf_counter_ns() - began
                 self._recorder.counters.record(elapsed)
-                milliseconds = elapsed / 1e6
-                headers.append((b"x-response-time", b"%.3fms" % milliseconds))
-                headers.append((b"server-timing", b"cache;desc=hit;dur=%.3f" % milliseconds))
+                milliseconds = b"%.3f" % (elapsed / 1e6)
+                headers += (
+                    (b"x-response-time", milliseconds + b"ms"),
+                    (b"server-timing", b"cache;desc=hit;dur=" + milliseconds),
+                )
             await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": body})
             return

@@ -64,13 +64,6 @@ class Server:
         """Whether what is sent for a path never has a coding."""
         return self._compression is not None and self._compression.is_excluded(path)
 
-    def coding(self, accept_encoding: bytes | None) -> str | None:
-        """Return the coding that a client likes best; `None` if it needs a closer look."""
-        if self._compression is None:
-            return IDENTITY
-        choice = self._compression.codings.choose(accept_encoding)
-        return choice.coding if choice.identity else None
-
     def ready(self, entry: StoredResponse, facts: Facts, now: float) -> Answer | None:
         """Make the answer to a request, but for what the cache says about itself.
 
@@ -79,6 +72,10 @@ class Server:
         """
         fields = facts.fields
         liked = self._liked(fields)
+        if not entry.negotiable and _CONDITIONS.isdisjoint(fields):
+            plain = entry.forms[liked.coding] = self._identity(entry)
+            body = b"" if facts.method == "HEAD" else plain.body
+            return Answer(entry.status, _aged(entry, plain, now), body)
         if liked.is_none and entry.negotiable and self._compression is not None:
             return Answer(406, *self._compression.refusal(facts.method))
         choice = self._choice(entry, liked)
