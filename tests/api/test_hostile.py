@@ -144,6 +144,42 @@ def test_a_slow_client_cannot_make_the_pump_hold_more_than_a_body():
     run(scenario())
 
 
+def test_many_slow_clients_cannot_make_it_hold_more_than_the_configured_bytes():
+    async def scenario():
+        stuck = asyncio.Event()
+        sent = 0
+
+        async def app(scope, receive, send):
+            nonlocal sent
+            headers = [(b"content-length", b"100000")]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+            for number in range(10):
+                message = {"type": "http.response.body", "body": bytes(10_000)}
+                await send({**message, "more_body": number < 9})
+                sent += 10_000
+
+        config = PerformanceConfig(cache_config=CacheConfig(max_bytes=500_000))
+        middleware = PerformanceMiddleware(app, config)
+
+        async def stick(_):
+            await stuck.wait()
+
+        asking = [
+            asyncio.create_task(ask(middleware, query=str(number), on_message=stick))
+            for number in range(100)
+        ]
+        for _ in range(300):
+            await asyncio.sleep(0)
+        assert 0 < middleware._cache._origin._held_bytes <= 500_000
+        assert sent <= 500_000
+        stuck.set()
+        replies = await asyncio.gather(*asking)
+        assert {len(reply.body) for reply in replies} == {100_000}
+        assert middleware._cache._origin._held_bytes == 0
+
+    run(scenario())
+
+
 @pytest.mark.parametrize("length", [5_000, 100_000])
 def test_huge_queries_and_paths_go_past_the_cache(length):
     cache = ResponseCacheMiddleware(Origin())

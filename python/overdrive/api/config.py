@@ -35,7 +35,8 @@ class CacheConfig:
         endpoint_ttl: The same by path; a path that ends in `*` stands for all that begin so, and
             the longest one counts.
         strict: Follow RFC 9111 alone: a response that says nothing is never stored.
-        max_bytes: Memory for stored responses with their compressed variants, in bytes.
+        max_bytes: Memory for stored responses with their compressed variants, in bytes. As much
+            again is the most that copies of answers under way take.
         max_body_bytes: The longest body stored.
         max_variants: The most variants (by `Vary`) of one resource.
         exclude_paths: Paths that are never cached, in the notation of `endpoint_ttl`.

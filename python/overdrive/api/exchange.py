@@ -52,6 +52,7 @@ class Exchange:
     _held = False
     _chunks: list[bytes] | None = None
     _size = 0
+    _kept = 0
     _out: Send | None = None
     _pump: Pump | None = None
     _swallow = False
@@ -96,6 +97,8 @@ class Exchange:
                 self._end(Ending.ABANDONED)
             if self._pump is not None:
                 self._pump.cancel()
+            if self._kept:
+                self._origin.let_go(self._kept)
 
     async def receive(self) -> Message:
         """Pass on what the server has, but no disconnect while others wait for the answer."""
@@ -217,9 +220,11 @@ class Exchange:
         body = message.get("body", b"")
         self._size += len(body)
         self._chunks.append(body)
-        if self._size > self._origin.max_body_bytes:
+        if self._size > self._origin.max_body_bytes or not self._hold(len(body)):
             self._chunks = None
             self._end(Ending.RELEASED)
+            if self._pump is not None:
+                self._pump.limit = 0
         elif not message.get("more_body", False):
             entry = self._make(b"".join(self._chunks))
             self._chunks = None
@@ -229,6 +234,13 @@ class Exchange:
             # Who knows how long it lasts; nobody else should wait for that.
             self._end(Ending.RELEASED)
         await self._emit(message)
+
+    def _hold(self, size: int) -> bool:
+        """Keep that many bytes more in memory until the end, if there is room for them."""
+        if not self._origin.hold(size):
+            return False
+        self._kept += size
+        return True
 
     def _make(self, body: bytes) -> StoredResponse | None:
         """Make a response to store; `None` if the application sent another length than it said."""

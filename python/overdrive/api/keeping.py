@@ -70,6 +70,7 @@ class Keeper:
     ) -> None:
         self.tag_header = config.tag_header.lower().encode("ascii")
         self.max_body_bytes = min(config.max_body_bytes, config.max_bytes)
+        self.max_held_bytes = config.max_bytes
         self._etags = config.etags
         self._policy = Policy(config)
         self._server = server

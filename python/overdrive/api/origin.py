@@ -104,7 +104,9 @@ class Origin:
         self._recorder = tally.recorder
         self._clock = clock
         self._flights: FlightsByLoop[StoredResponse] = FlightsByLoop(window, max_followers)
-        self._private: dict[object, float] = {}
+        self._private: dict[int, float] = {}
+        self._held_bytes = 0
+        self._max_held_bytes = keeper.max_held_bytes
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def ask(
@@ -289,6 +291,17 @@ class Origin:
         copy = {**scope, "method": "GET", "headers": headers}
         self.spawn(self._fetch(asked, copy, nothing_more(), discard, flight=flight, stale=entry))
 
+    def hold(self, size: int) -> bool:
+        """Whether answers under way may take that many bytes more; if so, they are taken."""
+        if self._held_bytes + size > self._max_held_bytes:
+            return False
+        self._held_bytes += size
+        return True
+
+    def let_go(self, size: int) -> None:
+        """Give back what was held."""
+        self._held_bytes -= size
+
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Do something behind the scenes; a failure is logged."""
         task = asyncio.get_running_loop().create_task(self._quietly(work))
@@ -420,7 +433,7 @@ class Origin:
     def _is_private(self, facts: Facts) -> bool:
         if not self._private:
             return False
-        until = self._private.get(facts.key)
+        until = self._private.get(hash(facts.key))
         return until is not None and self._clock() < until
 
     def remember_private(self, facts: Facts, why: str) -> None:
@@ -428,7 +441,7 @@ class Origin:
         if why in _LASTING:
             if len(self._private) >= _MAX_PRIVATE:
                 self._private.clear()
-            self._private[facts.key] = self._clock() + _PRIVATE_FOR
+            self._private[hash(facts.key)] = self._clock() + _PRIVATE_FOR
 
     def note_fault(self, error: BaseException) -> None:
         """Count and log a fault of the cache."""

@@ -18,7 +18,7 @@ class Pump:
 
     def __init__(self, send: Send, limit: int) -> None:
         self._send = send
-        self._limit = limit
+        self.limit = limit
         self._waiting: deque[Message] = deque()
         self._bytes = 0
         self._changed = asyncio.Event()
@@ -31,7 +31,7 @@ class Pump:
         self._bytes += len(message.get("body", b""))
         self._waiting.append(message)
         self._changed.set()
-        while self._bytes > self._limit and not self._task.done():
+        while self._bytes > self.limit and not self._task.done():
             self._room.clear()
             await self._room.wait()
         if self._task.done():
