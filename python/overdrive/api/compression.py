@@ -38,6 +38,8 @@ logger = logging.getLogger("overdrive.api.performance_middleware")
 _NO_BODY = frozenset({204, 205, 206, 304})
 # They describe the bytes that are sent, so these must not be changed.
 _DIGESTS = frozenset({b"content-digest", b"content-md5", b"digest", b"content-range"})
+_DECISIVE = _DIGESTS | {b"cache-control", b"content-encoding", b"content-type"}
+_MAX_KINDS = 256
 
 
 class Compression:
@@ -50,26 +52,43 @@ class Compression:
         self._excluded = PathSet(config.exclude_paths)
         self._types = PathSet(config.types)
         self._excluded_types = PathSet(config.exclude_types)
+        self._fitting: dict[bytes, bool] = {}
         self._threads: WorkStealingExecutor | None = None
 
     def applies(self, path: str, status: int, headers: Sequence[Header]) -> bool:
         """Whether what a client gets depends on its `Accept-Encoding`."""
         if status in _NO_BODY or status < 200 or path in self._excluded:  # noqa: PLR2004 - 1xx
             return False
-        fields: dict[bytes, bytes] = {}
+        kind, controlled = b"", False
         for name, value in headers:
-            if name == b"content-encoding" or name in _DIGESTS:
-                return False
-            fields[name] = value
-        kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower().decode("latin-1")
+            if name in _DECISIVE:
+                if name == b"content-type":
+                    kind = value
+                elif name == b"cache-control":
+                    controlled = True
+                else:
+                    return False
+        fits = self._fitting.get(kind)
+        if fits is None:
+            fits = self._fits(kind)
+            if len(self._fitting) < _MAX_KINDS:
+                self._fitting[kind] = fits
+        if not fits or not controlled:
+            return fits
+        return "no-transform" not in parse_cache_control(find_all(headers, b"cache-control"))
+
+    def _fits(self, content_type: bytes) -> bool:
+        kind = content_type.partition(b";")[0].strip().lower().decode("latin-1")
         if kind in self._excluded_types:
             return False
-        if kind not in self._types and not kind.endswith(("+json", "+xml")):
-            return False
-        if b"cache-control" not in fields:
-            return True
-        directives = parse_cache_control(find_all(headers, b"cache-control"))
-        return "no-transform" not in directives
+        return kind in self._types or kind.endswith(("+json", "+xml"))
+
+    def is_sent_plain(self, accept_encoding: bytes | None, size: int) -> bool:
+        """Whether a body of that many bytes is too short for what a client accepts."""
+        choice = self.codings.choose(accept_encoding)
+        return not choice.is_none and (
+            choice.coding == IDENTITY or (choice.identity and size < self._config.min_size)
+        )
 
     def is_long_enough(self, size: int) -> bool:
         """Whether a body of that many bytes is worth it."""

@@ -10,6 +10,7 @@ said that it is complete; never otherwise.
 from typing import TYPE_CHECKING
 
 from overdrive.api.asgi import Headers, Message, Receive, Scope, Send
+from overdrive.api.compression import varied
 from overdrive.api.entry import StoredResponse
 from overdrive.api.flights import Ending, Flight
 from overdrive.api.keeping import Shape
@@ -264,6 +265,12 @@ class Exchange:
         assert self._start is not None  # noqa: S101 - the callers have it
         self._held = False
         headers = self._origin.public(self._start.get("headers", ()))
+        if self._out is None and self._shape is not None and self._length is not None:
+            if not self._shape.negotiable:
+                self._out = self._send
+            elif self._origin.is_sent_plain(self._facts, self._length):
+                headers = varied(headers)
+                self._out = self._send
         self._origin.finish(self._facts, self._start["status"], headers, self._reason + detail)
         await self._emit({**self._start, "headers": headers})
 
@@ -280,10 +287,7 @@ class Exchange:
     def _open(self) -> Send:
         """Return by what the client is sent an answer that is not from the store."""
         if self._out is None:
-            if self._shape is None or self._shape.negotiable or self._start is None:
-                self._out = self._origin.compressed(self._scope, self._send)
-            else:
-                self._out = self._send
+            self._out = self._origin.compressed(self._scope, self._send)
         return self._out
 
     def _usable_stale(self) -> StoredResponse | None:

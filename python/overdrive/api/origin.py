@@ -367,6 +367,12 @@ class Origin:
             return send
         return CompressionResponder(self._compression, scope, send).send
 
+    def is_sent_plain(self, facts: Facts, size: int) -> bool:
+        """Whether a body of that many bytes is sent to a client without a coding."""
+        return self._compression is None or self._compression.is_sent_plain(
+            facts.fields.get(b"accept-encoding"), size
+        )
+
     def public(self, headers: Headers) -> Headers:
         """Copy header fields without the tags, which are for the cache alone."""
         return without(lower_names(headers), self._keeper.tag_header)
