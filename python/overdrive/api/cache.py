@@ -212,7 +212,8 @@ class ResponseCacheMiddleware:
         elif facts.method == "HEAD":
             await origin.ask_head(facts, scope, receive, send)
         else:
-            await origin.ask(facts, scope, receive, send, entry)
+            reason = self._reason(facts, entry)
+            await origin.ask(facts, scope, receive, send, stale=entry, reason=reason)
 
     def _select(self, facts: Facts) -> StoredResponse | None:
         bucket = self.store.get(facts.key)
@@ -237,6 +238,11 @@ class ResponseCacheMiddleware:
         answer = await self._origin.render(entry, facts)
         self._origin.label(answer.headers, b"; hit; ttl=%d" % int(entry.fresh_until - now))
         return answer
+
+    def _reason(self, facts: Facts, stale: StoredResponse | None) -> bytes:
+        if stale is not None:
+            return b"; fwd=request" if facts.directives else b"; fwd=stale"
+        return b"; fwd=vary-miss" if self.store.get(facts.key) else b"; fwd=uri-miss"
 
     def _may_be_refreshed_behind(self, entry: StoredResponse, facts: Facts, age: float) -> bool:
         terms = entry.terms

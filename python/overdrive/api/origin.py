@@ -1,6 +1,7 @@
 """Ask the application: alone, together with others, behind the scenes, or on condition."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from typing import Any
@@ -106,6 +107,7 @@ class Origin:
         self._flights: FlightsByLoop[StoredResponse] = FlightsByLoop(window, max_followers)
         self._private: dict[int, float] = {}
         self._held_bytes = 0
+        self._held_lock = threading.Lock()
         self._max_held_bytes = keeper.max_held_bytes
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -115,9 +117,20 @@ class Origin:
         scope: Scope,
         receive: Receive,
         send: Send,
+        *,
         stale: StoredResponse | None = None,
+        reason: bytes = b"; fwd=uri-miss",
     ) -> None:
-        """Ask the application, or wait for one who does."""
+        """Ask the application, or wait for one who does.
+
+        Args:
+            facts: The request.
+            scope: Its scope.
+            receive: The server's.
+            send: The server's.
+            stale: What is stored and cannot be used as it is.
+            reason: Why the application is asked, for `Cache-Status`.
+        """
         flight = None
         if self._window and b"range" not in facts.fields and not self._is_private(facts):
             loop = asyncio.get_running_loop()
@@ -134,7 +147,7 @@ class Origin:
                     await self._answer(outcome, facts, b"; fwd=uri-miss; collapsed", send)
                     return
                 flight = outcome
-        await self._fetch(facts, scope, receive, send, flight=flight, stale=stale)
+        await self._fetch(facts, scope, receive, send, flight=flight, stale=stale, reason=reason)
 
     async def _follow(
         self, flights: Flights[StoredResponse], facts: Facts
@@ -173,6 +186,7 @@ class Origin:
         *,
         flight: "Flight[StoredResponse] | None",
         stale: StoredResponse | None,
+        reason: bytes,
     ) -> None:
         if self._shared is not None:
             await self._come_into_touch(self._shared)
@@ -183,7 +197,6 @@ class Origin:
         try:
             if self._shared is not None and await self._is_shared(facts, send, ticket, flight):
                 return
-            reason = self._reason(facts, stale)
             exchange = Exchange(self, facts, ticket, flight=flight, stale=stale, reason=reason)
             if stale is not None or not facts.fields.keys().isdisjoint(_CONDITIONS):
                 asked = self._scope_to_ask(facts, scope, flight, stale)
@@ -196,7 +209,7 @@ class Origin:
                 await again.run(self._scope_to_ask(facts, scope, flight, None), receive, send)
         finally:
             self._store.close_ticket(ticket)
-            if flight is not None:
+            if flight is not None and not flight.ended:
                 flight.end(Ending.ABANDONED)
 
     async def _come_into_touch(self, shared: SharedLevel) -> None:
@@ -252,11 +265,6 @@ class Origin:
         self._recorder.counters.shared_errors += 1
         logger.debug("the shared cache failed: %r", error)
 
-    def _reason(self, facts: Facts, stale: StoredResponse | None) -> bytes:
-        if stale is not None:
-            return b"; fwd=request" if facts.directives else b"; fwd=stale"
-        return b"; fwd=vary-miss" if self._store.get(facts.key) else b"; fwd=uri-miss"
-
     def _scope_to_ask(
         self,
         facts: Facts,
@@ -289,18 +297,30 @@ class Origin:
         asked = replace(facts, method="GET", began=0)
         headers = without(lower_names(scope["headers"]), b"range", b"if-range")
         copy = {**scope, "method": "GET", "headers": headers}
-        self.spawn(self._fetch(asked, copy, nothing_more(), discard, flight=flight, stale=entry))
+        self.spawn(
+            self._fetch(
+                asked,
+                copy,
+                nothing_more(),
+                discard,
+                flight=flight,
+                stale=entry,
+                reason=b"; fwd=stale",
+            )
+        )
 
     def hold(self, size: int) -> bool:
         """Whether answers under way may take that many bytes more; if so, they are taken."""
-        if self._held_bytes + size > self._max_held_bytes:
-            return False
-        self._held_bytes += size
-        return True
+        with self._held_lock:
+            if self._held_bytes + size > self._max_held_bytes:
+                return False
+            self._held_bytes += size
+            return True
 
     def let_go(self, size: int) -> None:
         """Give back what was held."""
-        self._held_bytes -= size
+        with self._held_lock:
+            self._held_bytes -= size
 
     def spawn(self, work: Coroutine[Any, Any, object]) -> None:
         """Do something behind the scenes; a failure is logged."""
