@@ -11,7 +11,11 @@ from harness import Site, ask, date, run
 
 def test_a_hit_has_its_age_and_the_fields_of_the_origin():
     site = Site({"cache-control": "max-age=60", "x-mine": "1"})
-    assert site.get().outcome == "fwd=uri-miss; fwd-status=200; stored"
+    first = site.get()
+    assert first.outcome == "fwd=uri-miss; fwd-status=200; stored"
+    assert "age" not in first
+    for headers in ({}, {"cache-control": "max-age=60"}, {"range": "bytes=0-0"}):
+        assert site.get(headers=headers)["age"] == "0"
     site.clock.pass_by(10.5)
     reply = site.get()
     assert reply["age"] == "10"

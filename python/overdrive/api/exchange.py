@@ -201,7 +201,7 @@ class Exchange:
             await self._emit(message)
             return
         origin = self._origin
-        answer = origin.server.ready(entry, self._facts, entry.born + entry.terms.age)
+        answer = origin.server.ready(entry, self._facts, entry.born + entry.terms.age, first=True)
         stored = origin.put(entry, self._ticket)
         if self._flight is not None:
             self._flight.end(entry if stored else Ending.RELEASED)

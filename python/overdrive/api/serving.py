@@ -64,8 +64,16 @@ class Server:
         """Whether what is sent for a path never has a coding."""
         return self._compression is not None and self._compression.is_excluded(path)
 
-    def ready(self, entry: StoredResponse, facts: Facts, now: float) -> Answer | None:
+    def ready(
+        self, entry: StoredResponse, facts: Facts, now: float, *, first: bool = False
+    ) -> Answer | None:
         """Make the answer to a request, but for what the cache says about itself.
+
+        Args:
+            entry: What is stored.
+            facts: The request.
+            now: The cache's clock.
+            first: Whether it is the answer to the request for which it was made.
 
         Returns:
             The answer; `None` if a long body must be compressed first.
@@ -75,7 +83,7 @@ class Server:
         if not entry.negotiable and _CONDITIONS.isdisjoint(fields):
             plain = entry.forms[liked.coding] = self._identity(entry)
             body = b"" if facts.method == "HEAD" else plain.body
-            return Answer(entry.status, _aged(entry, plain, now), body)
+            return Answer(entry.status, _aged(entry, plain, now, first=first), body)
         if liked.is_none and entry.negotiable and self._compression is not None:
             return Answer(406, *self._compression.refusal(facts.method))
         choice = self._choice(entry, liked)
@@ -87,8 +95,8 @@ class Server:
                 # So that the short way need not decide again.
                 entry.forms[liked.coding] = form
             body = b"" if facts.method == "HEAD" else form.body
-            return Answer(entry.status, _aged(entry, form, now), body)
-        return self._conditional(entry, facts, choice, now)
+            return Answer(entry.status, _aged(entry, form, now, first=first), body)
+        return self._conditional(entry, facts, choice, now, first=first)
 
     async def answer(self, entry: StoredResponse, facts: Facts, now: float) -> Answer:
         """The same, compressing what must be compressed."""
@@ -101,7 +109,7 @@ class Server:
         return answer
 
     def _conditional(
-        self, entry: StoredResponse, facts: Facts, choice: Choice, now: float
+        self, entry: StoredResponse, facts: Facts, choice: Choice, now: float, *, first: bool
     ) -> Answer | None:
         fields = facts.fields
         identity = self._identity(entry)
@@ -114,7 +122,7 @@ class Server:
         form = identity if part is not None else self._form(entry, choice)
         if form is None:
             return None
-        headers = _aged(entry, form, now)
+        headers = _aged(entry, form, now, first=first)
         if is_ok and _is_not_modified(entry, fields):
             return Answer(304, [pair for pair in headers if pair[0] in _KEPT_BY_304], b"")
         if part is not None:
@@ -181,9 +189,9 @@ async def send_answer(answer: Answer, send: Send) -> None:
     await send({"type": "http.response.body", "body": body})
 
 
-def _aged(entry: StoredResponse, form: Form, now: float) -> Headers:
+def _aged(entry: StoredResponse, form: Form, now: float, *, first: bool) -> Headers:
     age = int(entry.age(now))
-    return [*form.headers, (b"age", b"%d" % age)] if age else form.headers.copy()
+    return form.headers.copy() if first and not age else [*form.headers, (b"age", b"%d" % age)]
 
 
 def _is_not_modified(entry: StoredResponse, fields: Mapping[bytes, bytes]) -> bool:
