@@ -137,11 +137,10 @@ def fastapi_cache() -> FastAPI:
     FastAPICache.init(InMemoryBackend())
     app = FastAPI()
 
-    @app.get("/agents", response_model=None)
-    @cache(expire=300)
     async def agents() -> Any:
         return AGENTS
 
+    app.add_api_route("/agents", cache(expire=300)(agents), response_model=None)
     return app
 
 
