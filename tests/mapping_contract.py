@@ -22,6 +22,25 @@ class Colliding:
         return isinstance(other, Colliding) and self.value == other.value
 
 
+class Text(str):
+    """A `str` that is not exactly one."""
+
+    __slots__ = ()
+
+
+class LikeText:
+    """A key that says to be equal to a `str`."""
+
+    def __init__(self, text):
+        self.text = text
+
+    def __hash__(self):
+        return hash(self.text)
+
+    def __eq__(self, other):
+        return self.text == other
+
+
 class MappingContract:
     make = dict
 
@@ -45,6 +64,39 @@ class MappingContract:
         assert self.filled().get("a") == 1
         assert self.filled().get("c") is None
         assert self.filled().get("c", 3) == 3
+
+    @pytest.mark.parametrize("key", ["a", Text("a"), "ä", "\N{SNOWMAN}", "\N{FOX FACE}" * 9, 1])
+    def test_a_key_of_any_kind_is_found_by_an_equal_one(self, key):
+        mapping = self.make()
+        mapping[key] = 1
+        equal = str(key)[:1] + str(key)[1:] if isinstance(key, str) else key + 0.0
+        assert mapping.get(equal) == mapping[equal] == 1
+        assert mapping.get(equal, 2) == 1
+        assert equal in mapping
+        assert mapping.get(str(key) * 2) is None
+
+    def test_a_str_is_found_by_what_says_to_be_equal_to_it_and_the_other_way_round(self):
+        mapping = self.make()
+        mapping[LikeText("a")] = 1
+        assert mapping.get("a") == mapping["a"] == 1
+        assert mapping.get("b", 2) == 2
+        mapping["c"] = 3
+        assert mapping.get(LikeText("c")) == 3
+
+    def test_get_takes_one_or_two_arguments(self):
+        mapping = self.filled()
+        for call in (
+            mapping.get,
+            lambda: mapping.get("a", 1, 2),
+            lambda: mapping.get("a", other=1),
+            lambda: type(mapping).get(1, "a"),
+            lambda: type(mapping).get(),
+        ):
+            with pytest.raises(TypeError):
+                call()
+        assert type(mapping).get(mapping, "a") == 1
+        get = mapping.get
+        assert [get("a"), get("c"), get("c", 3)] == [1, None, 3]
 
     @pytest.mark.parametrize("key", ["c", 3, None, (1, 2), ()])
     def test_a_missing_key_raises_key_error_with_the_key(self, key):

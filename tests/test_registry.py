@@ -172,6 +172,14 @@ def test_the_first_registration_of_an_id_stays():
     assert registry["a"] == 1
 
 
+def test_get_takes_names_of_its_arguments():
+    registry = ShardedRegistry()
+    registry["a"] = 1
+    assert registry.get(key="a") == 1
+    assert registry.get("b", default=2) == 2
+    assert registry.get(default=3, key="c") == 3
+
+
 def test_register_many_counts_what_it_stored():
     registry = ShardedRegistry()
     registry["a"] = 1

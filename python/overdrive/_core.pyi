@@ -415,7 +415,7 @@ class WorkStealingQueue(Generic[_T]):
     def __new__(cls) -> Self: ...
     @classmethod
     def __class_getitem__(cls, item: Any) -> GenericAlias: ...
-    def push(self, item: _T) -> None:
+    def push(self, item: _T, /) -> None:
         """Add an item at the new end.
 
         Raises:

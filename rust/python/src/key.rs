@@ -14,8 +14,9 @@
 //! and different, so no key is ever stored twice. Each repetition needs a key of equal hash that
 //! somebody stored in between; a table at rest is searched at most twice.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
+use std::slice;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -41,6 +42,55 @@ impl Key {
         Self {
             object: self.object.clone_ref(py),
         }
+    }
+}
+
+/// A `str` that is looked for, without what other keys need.
+pub struct StrProbe<'a, 'py> {
+    object: &'a Bound<'py, PyAny>,
+    hash: u64,
+    /// Whether a stored key was met that is not plain, and may be equal nevertheless.
+    in_doubt: Cell<bool>,
+}
+
+impl<'a, 'py> StrProbe<'a, 'py> {
+    /// Hash an object whose type is exactly `str`.
+    #[inline]
+    pub fn new(object: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        #[allow(clippy::cast_sign_loss)] // a hash is a bit pattern
+        let hash = object.hash()? as u64;
+        let in_doubt = Cell::new(false);
+        Ok(Self {
+            object,
+            hash,
+            in_doubt,
+        })
+    }
+
+    /// Python's hash of the key.
+    #[inline]
+    pub fn hash(&self) -> u64 {
+        self.hash
+    }
+
+    /// Decide, under the lock, whether a stored key of equal hash is this one, or note the doubt.
+    #[inline]
+    pub fn matches(&self, stored: &Key) -> bool {
+        if stored.object.is(self.object) {
+            return true;
+        }
+        let stored = stored.object.bind(self.object.py());
+        if stored.is_exact_instance_of::<PyString>() {
+            return str_eq(stored, self.object);
+        }
+        self.in_doubt.set(true);
+        false
+    }
+
+    /// Whether a key that was not found may be there nevertheless.
+    #[inline]
+    pub fn is_in_doubt(&self) -> bool {
+        self.in_doubt.get()
     }
 }
 
@@ -109,10 +159,18 @@ impl<'a, 'py> Probe<'a, 'py> {
             return true;
         }
         let object = stored.object.bind(self.object.py());
-        if self.plain && is_plain(object, 0) {
-            plain_eq(object, self.object)
+        if are_str(object, self.object) {
+            return str_eq(object, self.object);
+        }
+        self.matches_other(object)
+    }
+
+    /// [`Probe::matches`] for keys that are not both `str`.
+    fn matches_other(&self, stored: &Bound<'_, PyAny>) -> bool {
+        if self.plain && is_plain(stored, 0) {
+            plain_eq(stored, self.object)
         } else {
-            self.recall(&stored.object)
+            self.recall(stored.as_unbound())
         }
     }
 
@@ -194,8 +252,8 @@ impl Separator {
 
 /// Compare two plain keys without allocating, raising or calling back.
 fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
-    if a.is_exact_instance_of::<PyString>() {
-        return b.is_exact_instance_of::<PyString>() && str_eq(a, b);
+    if are_str(a, b) {
+        return str_eq(a, b);
     }
     if a.get_type_ptr() != b.get_type_ptr() {
         return false;
@@ -212,11 +270,34 @@ fn plain_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
     !is_unique(a) && small_int(a) == small_int(b)
 }
 
-/// Compare two objects whose type is exactly `str`.
+#[inline]
+fn are_str(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
+    a.is_exact_instance_of::<PyString>() && b.is_exact_instance_of::<PyString>()
+}
+
+/// Compare two objects whose type is exactly `str` and whose hash is known.
+#[inline]
 fn str_eq(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> bool {
-    // SAFETY: both are live references to exact `str` objects, for which PyUnicode_Compare neither
-    // raises nor calls Python code.
-    unsafe { ffi::PyUnicode_Compare(a.as_ptr(), b.as_ptr()) == 0 }
+    match (str_content(a), str_content(b)) {
+        ((kind, _), (other, _)) if kind != other => false,
+        ((_, content), (_, other)) => content == other,
+    }
+}
+
+/// The bytes in each character of an object whose type is exactly `str`, and the bytes of all.
+///
+/// Equal strings have the same of both: a string is kept in the narrowest form that can hold it.
+#[inline]
+fn str_content<'a>(text: &'a Bound<'_, PyAny>) -> (u32, &'a [u8]) {
+    let text = text.as_ptr();
+    // SAFETY: this is a live `str`, in canonical form, because computing its hash has made it so;
+    // its content does not change while `text` is borrowed.
+    unsafe {
+        let kind = ffi::PyUnicode_KIND(text);
+        let length = ffi::PyUnicode_GET_LENGTH(text).unsigned_abs();
+        let content = ffi::PyUnicode_DATA(text).cast::<u8>();
+        (kind, slice::from_raw_parts(content, length * kind as usize))
+    }
 }
 
 /// The value of an object whose type is exactly `int`, if it fits 64 bits.

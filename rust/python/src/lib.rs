@@ -11,6 +11,7 @@ mod caches;
 mod entries;
 mod error;
 mod executor;
+mod fastcall;
 mod flight;
 mod key;
 mod lock;
@@ -27,6 +28,8 @@ use pyo3::prelude::*;
 
 #[pymodule(gil_used = false)]
 mod _core {
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     use crate::cache_state::{cache_state, restore_cache};
     #[pymodule_export]
@@ -51,4 +54,9 @@ mod _core {
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     const ABSENT: Absent = Absent;
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        crate::fastcall::install(module.py())
+    }
 }

@@ -48,6 +48,14 @@ fn some(item: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
     Ok(item.clone().unbind())
 }
 
+impl PyQueue {
+    /// See [`crate::fastcall`].
+    #[inline]
+    pub fn push_some(&self, item: Py<PyAny>) {
+        self.queue.push(item);
+    }
+}
+
 #[pymethods]
 impl PyQueue {
     #[new]
@@ -66,8 +74,9 @@ impl PyQueue {
         alias(cls, item)
     }
 
+    #[pyo3(signature = (item, /))]
     fn push(&self, item: &Bound<'_, PyAny>) -> PyResult<()> {
-        self.queue.push(some(item)?);
+        self.push_some(some(item)?);
         Ok(())
     }
 

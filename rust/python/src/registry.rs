@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyTuple, PyType};
 use crate::argument::{alias, for_each_pair, size, Given};
 use crate::entries::Entries;
 use crate::flight::Flights;
-use crate::table::attempts;
+use crate::table::{attempts, Lookup};
 use crate::watch::Watch;
 
 /// Stands for the value of a key that is not there.
@@ -78,6 +78,13 @@ impl PyRegistry {
             }
         }
         unreachable!("the last attempt is an error")
+    }
+
+    /// See [`crate::fastcall`].
+    #[inline]
+    pub fn find_str(&self, key: &Bound<'_, PyAny>) -> Lookup<Py<PyAny>> {
+        let read = |value: &Py<PyAny>| value.clone_ref(key.py());
+        self.entries.table.find_str(key, read)
     }
 
     fn merge(&self, source: &Bound<'_, PyAny>) -> PyResult<()> {

@@ -5,7 +5,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
-use crate::key::{Key, Probe};
+use crate::key::{Key, Probe, StrProbe};
 use crate::lock::Lock;
 
 /// An operation that other code frustrated so many times in a row is given up.
@@ -34,6 +34,13 @@ enum Attempt<R> {
     Undecided,
 }
 
+/// What a look-up without Python's help ended with.
+pub enum Lookup<R> {
+    Found(R),
+    Missing,
+    InDoubt,
+}
+
 pub struct Table<V> {
     pub inner: Registry<Key, V, Lock>,
 }
@@ -53,6 +60,20 @@ impl<V> Table<V> {
             return Ok(found);
         }
         self.find_undecided(&probe, read)
+    }
+
+    /// Look up a key that is exactly a `str`, dropping nothing.
+    #[inline]
+    pub fn find_str<R>(&self, key: &Bound<'_, PyAny>, read: impl FnOnce(&V) -> R) -> Lookup<R> {
+        let Ok(probe) = StrProbe::new(key) else {
+            return Lookup::InDoubt;
+        };
+        let found = self.inner.get(probe.hash(), |k| probe.matches(k), read);
+        match found {
+            Some(found) => Lookup::Found(found),
+            None if probe.is_in_doubt() => Lookup::InDoubt,
+            None => Lookup::Missing,
+        }
     }
 
     #[inline]
