@@ -15,6 +15,7 @@ pub mod queue;
 pub mod registry;
 pub mod shards;
 pub mod slab_list;
+pub mod sync;
 pub mod tags;
 pub mod ttl;
 

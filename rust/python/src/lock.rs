@@ -7,7 +7,7 @@
 //! because the garbage collector may visit an object in the middle of its own operation, and it
 //! turns a breach of the rule into a panic instead of a data race.
 //!
-//! On a free-threaded build the lock is a real one.
+//! On a free-threaded build the locks are real ones.
 
 use parking_lot::lock_api;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -48,11 +48,14 @@ pub type Guard<'a, T> = lock_api::RwLockWriteGuard<'a, Lock, T>;
 
 #[cfg(Py_GIL_DISABLED)]
 pub type Lock = parking_lot::RawRwLock;
+/// For what is read much more often than it is changed.
+#[cfg(Py_GIL_DISABLED)]
+pub type ReadersLock = overdrive_core::sync::StripedLock;
 #[cfg(Py_GIL_DISABLED)]
 pub type ExclusiveLock = parking_lot::RawMutex;
 
 #[cfg(not(Py_GIL_DISABLED))]
-pub use attached::{Lock, Lock as ExclusiveLock};
+pub use attached::{Lock, Lock as ExclusiveLock, Lock as ReadersLock};
 
 #[cfg(not(Py_GIL_DISABLED))]
 mod attached {

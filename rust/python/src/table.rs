@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 
 use crate::error::to_python;
 use crate::key::{Key, Probe, StrProbe};
-use crate::lock::Lock;
+use crate::lock::ReadersLock;
 
 /// An operation that other code frustrated so many times in a row is given up.
 const MAX_ATTEMPTS: usize = 1000;
@@ -42,7 +42,7 @@ pub enum Lookup<R> {
 }
 
 pub struct Table<V> {
-    pub inner: Registry<Key, V, Lock>,
+    pub inner: Registry<Key, V, ReadersLock>,
 }
 
 impl<V> Table<V> {
