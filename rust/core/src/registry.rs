@@ -22,6 +22,10 @@ struct Record<K, V> {
 /// A table that could hold so many times what it does is made smaller.
 const SPARSE: usize = 8;
 
+/// Room is made for no fewer entries in each shard, and for no more in all.
+const LEAST_RESERVED: usize = 4;
+const MOST_RESERVED: usize = 1 << 16;
+
 type Table<K, V> = HashTable<Record<K, V>>;
 
 /// A concurrent map from keys to values. `L` is the kind of lock.
@@ -155,6 +159,21 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
         all
     }
 
+    /// Make room for `total` entries, if they spread evenly, so that the tables need not grow.
+    ///
+    /// It is a hint: what is too small to matter is ignored, and what is large is limited, because
+    /// entries that are announced need not be different.
+    pub fn reserve(&self, total: usize) {
+        let each = total.min(MOST_RESERVED) / self.num_shards();
+        if each < LEAST_RESERVED {
+            return;
+        }
+        for mut table in self.shards.each_mut() {
+            let more = each.saturating_sub(table.len());
+            table.reserve(more, |r| r.hash);
+        }
+    }
+
     /// Take any entry out, and look at it under the lock of its shard.
     ///
     /// The table shrinks with its content, so that emptying a registry takes a time proportional to
@@ -174,7 +193,7 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
 
     /// Empty the registry in one moment, look at each entry under the locks, and return all.
     #[must_use = "drop the old entries after the call, outside the locks"]
-    pub fn clear(&self, mut leaving: impl FnMut(&K, &V)) -> Vec<(K, V)> {
+    pub fn clear(&self, mut leaving: impl FnMut(&K, &V)) -> impl Iterator<Item = (K, V)> {
         let mut tables = self.shards.write_all();
         for record in tables.iter().flat_map(|table| table.iter()) {
             leaving(&record.key, &record.value);
@@ -184,11 +203,7 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
             .map(|t| std::mem::take(&mut **t))
             .collect();
         drop(tables);
-        taken
-            .into_iter()
-            .flatten()
-            .map(|r| (r.key, r.value))
-            .collect()
+        taken.into_iter().flatten().map(|r| (r.key, r.value))
     }
 
     /// Visit the entries of every shard that nobody is writing, without waiting for the others.
@@ -208,16 +223,12 @@ impl<K, V, L: RawRwLock> Registry<K, V, L> {
 
     /// Empty every shard that nobody uses, without waiting for the others.
     #[must_use = "drop the old entries after the call, outside the locks"]
-    pub fn try_clear(&self) -> Vec<(K, V)> {
+    pub fn try_clear(&self) -> impl Iterator<Item = (K, V)> {
         let taken: Vec<Table<K, V>> = self
             .shards
             .try_each_mut()
             .map(|mut t| std::mem::take(&mut *t))
             .collect();
-        taken
-            .into_iter()
-            .flatten()
-            .map(|r| (r.key, r.value))
-            .collect()
+        taken.into_iter().flatten().map(|r| (r.key, r.value))
     }
 }

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
 
 /// A number of things, at least one. One too large for the machine is the largest there is.
 pub fn size(value: &Bound<'_, PyAny>, name: &str) -> PyResult<usize> {
@@ -40,6 +40,18 @@ impl<'py> FromPyObject<'_, 'py> for Given {
 
     fn extract(object: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
         Ok(Self(Some(object.to_owned().unbind())))
+    }
+}
+
+/// How many items a container of the standard kinds has; zero for all others.
+pub fn expected_len(source: &Bound<'_, PyAny>) -> usize {
+    let known = source.is_exact_instance_of::<PyDict>()
+        || source.is_exact_instance_of::<PyList>()
+        || source.is_exact_instance_of::<PyTuple>();
+    if known {
+        source.len().unwrap_or(0)
+    } else {
+        0
     }
 }
 

@@ -7,7 +7,7 @@ use pyo3::pyclass::CompareOp;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyTuple, PyType};
 
-use crate::argument::{alias, for_each_pair, size, Given};
+use crate::argument::{alias, expected_len, for_each_pair, size, Given};
 use crate::entries::Entries;
 use crate::flight::Flights;
 use crate::table::{attempts, Lookup};
@@ -88,6 +88,7 @@ impl PyRegistry {
     }
 
     fn merge(&self, source: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.entries.table.inner.reserve(expected_len(source));
         for_each_pair(source, |key, value| {
             self.entries.put(key, value.unbind()).map(drop)
         })
@@ -156,6 +157,7 @@ impl PyRegistry {
 
     fn register_many(&self, agents: &Bound<'_, PyAny>) -> PyResult<usize> {
         let mut stored = 0;
+        self.entries.table.inner.reserve(expected_len(agents));
         for_each_pair(agents, |key, value| {
             stored += usize::from(self.entries.add(key, value.unbind())?.is_none());
             Ok(())
