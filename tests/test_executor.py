@@ -174,8 +174,8 @@ class TestWorkStealingExecutor(ExecutorContract):
             for _ in range(100):
                 executor.submit(int)
         stats = executor.stats()
-        assert stats["submitted"] == stats["started"] == 100
-        assert stats["queued"] == stats["workers"] == 0
+        assert stats.submitted == stats.started == stats.run.count == 100
+        assert stats.queued == stats.workers == 0
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
     @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")

@@ -20,9 +20,13 @@ __all__ = [
     "Borrow",
     "Cache",
     "CachedCall",
-    "CallQueue",
+    "CallExecutor",
+    "CallFuture",
+    "CallOptions",
+    "CallSampler",
     "CallWorker",
     "Change",
+    "MapResults",
     "MemoryPool",
     "ObjectPool",
     "ShardedRegistry",
@@ -32,6 +36,8 @@ __all__ = [
     "__version__",
     "_cache_state",
     "_restore_cache",
+    "call_tag",
+    "refuse_calls",
 ]
 
 __version__: str
@@ -553,36 +559,144 @@ class MemoryPool:
     def get_stats(self) -> dict[str, Any]:
         """Give the same counts as a dict."""
 
+@disjoint_base
+class CallFuture:
+    """The native part of `overdrive.executor.Future`.
+
+    Takes precedence over the methods of `concurrent.futures.Future` and does as they do.
+    """
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def result(self, timeout: float | None = None, *, help: bool = True) -> Any:
+        """Wait for the result; a task of the same executor may run the call itself."""
+    def exception(self, timeout: float | None = None, *, help: bool = True) -> BaseException | None:
+        """Wait for the exception; a task of the same executor may run the call itself."""
+    def done(self) -> bool: ...
+    def running(self) -> bool: ...
+    def cancelled(self) -> bool: ...
+    def cancel(self) -> bool: ...
+    def add_done_callback(self, fn: Callable[[Any], object]) -> None: ...
+    def set_running_or_notify_cancel(self) -> bool: ...
+    def set_result(self, result: Any) -> None: ...
+    def set_exception(self, exception: BaseException | None) -> None: ...
+    _state: str
+    _result: Any
+    _exception: BaseException | None
+    _condition: Any
+    _waiters: list[Any]
+    _done_callbacks: list[Callable[[Any], object]]
+
 @final
-class CallQueue:
-    """The native part of `overdrive.executor.WorkStealingExecutor`."""
+class CallOptions:
+    """How calls are to be run; see `overdrive.executor.WorkStealingExecutor.with_options`."""
 
     def __new__(
-        cls,
-        max_workers: int,
-        future_type: type[Future[Any]],
+        cls, key: Any, priority: int, deadline: float | None, holds: bool | None
+    ) -> CallOptions: ...
+
+@disjoint_base
+class CallExecutor:
+    """The native part of `overdrive.executor.WorkStealingExecutor`."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def _open(
+        self,
+        *,
+        limit: int,
+        capacity: int,
+        bound: int | None,
+        overflow: str,
+        future_type: type[CallFuture],
         spawn: Callable[[CallWorker], None],
-        abandon: Callable[[Future[Any]], None],
+        abandon: Callable[[], BaseException],
         start: Callable[[], bool] | None,
-    ) -> CallQueue: ...
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]: ...
-    def shutdown(self, cancel: bool) -> list[Future[Any]]:
-        """Accept no more calls and return the futures of those taken back if `cancel`."""
-    def help(self) -> bool:
-        """Run one queued call on this thread; `False` if there is none.
+    ) -> None: ...
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
+        """Schedule `fn(*args, **kwargs)`.
+
+        Returns:
+            The future of the call.
 
         Raises:
-            BaseException: What the call raised if it is no `Exception`, such as the
-                `KeyboardInterrupt` that was meant for this thread.
+            RuntimeError: After `shutdown`, or when no thread could be started.
+            concurrent.futures.thread.BrokenThreadPool: If an initializer has failed.
+            overdrive.errors.QueueFullError: If the queue is full and the executor rejects calls.
         """
-    def queued(self) -> int: ...
-    def stats(self) -> dict[str, int]: ...
+    def _submit_with(
+        self,
+        options: CallOptions,
+        function: Callable[..., _T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
+    ) -> Future[_T]: ...
+    def _submit_many(
+        self,
+        options: CallOptions | None,
+        function: Callable[..., Any],
+        arguments: Iterable[Any],
+        unary: bool,
+    ) -> list[Any]: ...
+    def _map(
+        self,
+        options: CallOptions | None,
+        function: Callable[..., _T],
+        arguments: Iterable[Any],
+        unary: bool,
+        timeout: float | None,
+    ) -> MapResults[_T]: ...
+    def _close(self, cancel: bool) -> None: ...
+    def help(self) -> bool:
+        """Run one call that no thread has taken yet on the current thread.
+
+        This is for a thread that would otherwise wait for the executor's calls to be done.
+
+        Returns:
+            `False` if no call is waiting.
+
+        Raises:
+            BaseException: What the call raised if it is no `Exception`, for example a
+                `KeyboardInterrupt`, which is meant for this thread. Its future has it too.
+        """
+    def _set_limit(self, limit: int) -> None: ...
+    def _limit_holders(self, limit: int) -> None: ...
+    def _set_holding(self, tags: list[int]) -> None: ...
+    def _set_blocked(self, blocked: bool) -> bool: ...
+    def _queued(self) -> int: ...
+    def _is_closed(self) -> bool: ...
+    def _is_broken(self) -> bool: ...
+    def _stats(self) -> dict[str, Any]: ...
+    def _lane_stats(self) -> list[tuple[Any, dict[str, Any]]]: ...
+    def _sampler(self) -> CallSampler: ...
+
+@final
+class CallSampler:
+    """Takes samples of an executor for a controller, without keeping the executor alive."""
+
+    def sample(self, interval: float | None) -> dict[str, Any] | None:
+        """Sleep for so long, or until a call is submitted, and take a sample.
+
+        Returns:
+            The numbers of the executor; `None` when it was shut down.
+        """
 
 @final
 class CallWorker:
-    """A thread's place in a `CallQueue`."""
+    """A thread's place in a `CallExecutor`."""
 
     def run(self) -> None:
-        """Run calls on this thread until the queue is shut down and empty."""
+        """Run calls on this thread until the executor is shut down and its queue empty."""
+
+@final
+class MapResults(Generic[_T]):
+    """The results of a map, in order."""
+
+    def __iter__(self) -> MapResults[_T]: ...
+    def __next__(self) -> _T: ...
+    def cancel(self) -> None:
+        """Let no further call begin."""
+
+def call_tag(function: Any) -> int:
+    """Say what a function is known as in the samples."""
+
+def refuse_calls() -> None:
+    """Let no executor take calls any more, because the interpreter exits."""

@@ -1,16 +1,23 @@
 """The exceptions of Overdrive that the standard library has no word for."""
 
+import queue
+
 __all__ = [
     "MissingExtraError",
     "OptionError",
     "OverdriveError",
     "PoolExhaustedError",
+    "QueueFullError",
     "missing_extra",
 ]
 
 
 class OverdriveError(Exception):
     """Base class of the errors that only Overdrive raises."""
+
+
+class QueueFullError(OverdriveError, queue.Full):
+    """An executor with a bounded queue takes no more calls now."""
 
 
 class MissingExtraError(OverdriveError, ImportError):

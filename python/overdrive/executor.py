@@ -5,27 +5,118 @@ this executor or on any other: what it saves there is the cost of handing a task
 waits, or that releases the lock, overlaps. On a free-threaded build tasks run in parallel.
 """
 
+import collections
 import itertools
-import logging
-import os
 import threading
-import weakref
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures.thread import BrokenThreadPool
-from typing import Any, ParamSpec, TypeVar
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from concurrent import futures
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from overdrive import _core
+from overdrive._topology import read_topology
+from overdrive._workers import BROKEN, Initializer, Workers, broken, register
 
-__all__ = ["WorkStealingExecutor"]
+__all__ = [
+    "ExecutorStats",
+    "ExecutorView",
+    "Future",
+    "LaneStats",
+    "TaskTotals",
+    "WaitSummary",
+    "WorkStealingExecutor",
+]
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_log = logging.getLogger(__name__)
+WhenFull = Literal["block", "reject", "caller_runs", "drop_oldest"]
+
+_MOST_STANDINS = 64
+"""How many threads at most stand in for workers that announced to be blocked."""
 
 
-class WorkStealingExecutor(ThreadPoolExecutor):
+class Future(_core.CallFuture, futures.Future[T]):
+    """What `WorkStealingExecutor.submit` returns: a `concurrent.futures.Future`, only cheaper.
+
+    `result` and `exception` take `help=False`. Called by a task of the same executor, they run the
+    awaited call on the spot if no thread has begun it, so that tasks can wait for tasks without
+    using up all threads; the call then runs inside the waiting task's stack, but in its own
+    context. `help=False` only waits, for example because the caller holds a lock that the awaited
+    call needs.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class WaitSummary:
+    """How some durations are distributed, in seconds; quantiles are at most an eighth too long."""
+
+    count: int
+    total: float
+    p50: float
+    p90: float
+    p99: float
+    p999: float
+    max: float
+
+
+@dataclass(frozen=True, slots=True)
+class TaskTotals:
+    """How long the tasks of one priority waited and ran, in seconds."""
+
+    tasks: int
+    queue_wait: float
+    max_queue_wait: float
+    run: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStats(TaskTotals):
+    """What the tasks of one key did, and how many wait."""
+
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorStats:
+    """What an executor has done since it was made.
+
+    Attributes:
+        workers: Threads alive.
+        parked: Of those, the ones that sleep.
+        limit: How many may be awake at a time.
+        queued: Tasks that wait; an estimate while tasks run.
+        submitted: Tasks accepted.
+        started: Tasks that a thread began.
+        steals: Times that a thread took tasks from another thread's queue.
+        parks: Times that a thread went to sleep.
+        expired: Tasks that did not run because their deadline had passed.
+        queue_wait: From the submission until a thread began the task.
+        run: From the begin of the task until it returned.
+        gil_wait: Until a thread got the interpreter, each time it wanted it to run tasks. Close to
+            zero on a free-threaded build.
+        priorities: The tasks whose priority is not zero, by priority.
+    """
+
+    workers: int
+    parked: int
+    limit: int
+    queued: int
+    submitted: int
+    started: int
+    steals: int
+    parks: int
+    expired: int
+    queue_wait: WaitSummary
+    run: WaitSummary
+    gil_wait: WaitSummary
+    priorities: dict[int, TaskTotals]
+
+
+class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
     """Run calls on threads that take work from each other.
 
     A drop-in for `concurrent.futures.ThreadPoolExecutor`: the same constructor, futures that are
@@ -41,14 +132,19 @@ class WorkStealingExecutor(ThreadPoolExecutor):
     usable; what was submitted before belongs to the parent.
 
     Args:
-        max_workers: The largest number of threads; by default the usable processors plus four, at
-            most 32.
+        max_workers: The largest number of threads; by default the usable processors (of the
+            affinity mask and the control group's quota) plus four, at most 32.
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called at the start of each thread; if it raises, the executor is broken.
         initargs: Arguments of the initializer.
+        max_queue: How many calls may wait for a thread; `None` means any number.
+        when_full: What `submit` does when so many wait: `"block"` waits for room (inside a task of
+            this executor, it runs a waiting call instead), `"reject"` raises `QueueFullError`,
+            `"caller_runs"` runs the call on the submitting thread (but waits for room if the call
+            has a key), `"drop_oldest"` cancels a call of low priority, else the oldest one.
 
     Raises:
-        ValueError: If `max_workers` is not positive.
+        ValueError: If `max_workers` or `max_queue` is not positive, or `when_full` is unknown.
         TypeError: If the initializer cannot be called.
     """
 
@@ -60,39 +156,169 @@ class WorkStealingExecutor(ThreadPoolExecutor):
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
+        *,
+        max_queue: int | None = None,
+        when_full: WhenFull = "block",
     ) -> None:
         if max_workers is None:
-            max_workers = min(32, _usable_processors() + 4)
+            max_workers = min(32, read_topology().parallelism + 4)
         if max_workers <= 0:
             raise ValueError(f"max_workers must be greater than 0, got {max_workers!r}")
+        if max_queue is not None and max_queue <= 0:
+            raise ValueError(f"max_queue must be greater than 0, got {max_queue!r}")
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
         self._max_workers = max_workers
-        self._prefix = thread_name_prefix or f"{type(self).__name__}-{next(self._names)}"
-        self._start = None if initializer is None else _Initializer(initializer, initargs)
-        self._open()
-        _executors.add(self)
+        self._limit = max_workers
+        self._max_queue = max_queue
+        self._when_full = when_full
+        self._prefix = (
+            thread_name_prefix or f"{type(self).__name__}-{next(WorkStealingExecutor._names)}"
+        )
+        self._initialize = None if initializer is None else Initializer(initializer, initargs)
+        self._closed = False
+        self._begin()
+        register(self)
 
-    def _open(self) -> None:
+    def _begin(self) -> None:
         """Begin with an empty queue and no thread."""
-        self._workers = _Workers(self._prefix)
-        self._calls = _core.CallQueue(
-            self._max_workers, Future, self._workers.spawn, _abandon, self._start
+        self._workers = Workers(self._prefix)
+        self._open(
+            limit=self._limit,
+            capacity=self._max_workers + min(self._max_workers, _MOST_STANDINS),
+            bound=self._max_queue,
+            overflow=self._when_full,
+            future_type=Future,
+            spawn=self._workers.spawn,
+            abandon=broken,
+            start=self._initialize,
         )
 
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Schedule `fn(*args, **kwargs)`.
+    def _renew(self) -> None:
+        """Begin anew in a forked child."""
+        self._begin()
+        if self._closed:
+            self._close(cancel=False)
 
-        Returns:
-            The future of the call.
+    @property
+    def _threads(self) -> set[threading.Thread]:  # type: ignore[override]
+        return self._workers.threads
+
+    @property
+    def _shutdown(self) -> bool:  # type: ignore[override]
+        return self._is_closed()
+
+    @property
+    def _broken(self) -> str | None:  # type: ignore[override]
+        return BROKEN if self._is_broken() else None
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,  # noqa: ARG002 - threads need no chunks
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Call `fn` with the items of the iterables, and yield the results in order.
+
+        The calls begin at once; threads take one at a time, whatever the chunk size. An iterator
+        that is closed or fails lets no further call begin.
+
+        Args:
+            fn: Called with as many arguments as there are iterables.
+            *iterables: Read to the end at once, unless there is a buffer size.
+            timeout: Seconds after which the iterator raises `TimeoutError`, from now on.
+            chunksize: Accepted for compatibility.
+            buffersize: How many calls are submitted before a result is asked for, at most.
 
         Raises:
-            RuntimeError: After `shutdown`, or when no thread could be started.
-            concurrent.futures.thread.BrokenThreadPool: If an initializer has failed.
+            TypeError: If the buffer size is no integer.
+            ValueError: If the chunk size or the buffer size is not positive.
         """
-        if _exiting.is_set():
-            raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-        return self._calls.submit(fn, *args, **kwargs)
+        return self._map_with(None, fn, iterables, timeout, buffersize)
+
+    def _map_with(
+        self,
+        options: _core.CallOptions | None,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        buffersize: int | None,
+    ) -> Iterator[T]:
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        if buffersize is None and options is None and self._max_queue is None:
+            if type(self).submit is WorkStealingExecutor.submit and "submit" not in self.__dict__:
+                unary = len(iterables) == 1
+                arguments = iterables[0] if unary else zip(*iterables, strict=False)
+                return _results(self._map(None, fn, arguments, unary, timeout))
+            return _map_calls(self.submit, fn, iterables, timeout, buffersize)
+        if options is None:
+            return _map_calls(self.submit, fn, iterables, timeout, buffersize)
+
+        def submit(function: Callable[..., T], *args: Any) -> futures.Future[T]:
+            return self._submit_with(options, function, args, None)
+
+        return _map_calls(submit, fn, iterables, timeout, buffersize)
+
+    def submit_many(
+        self, fn: Callable[..., T], *iterables: Iterable[Any]
+    ) -> list[futures.Future[T]]:
+        """Schedule `fn` for each item of the iterables, as `map` does, and return the futures.
+
+        One native call for all: about as much cheaper than calls of `submit` as `map` is. To
+        schedule different functions, pass `operator.call` and the functions.
+
+        Raises:
+            RuntimeError: After `shutdown`; then nothing was scheduled.
+        """
+        return self._submit_all(None, fn, iterables)
+
+    def _submit_all(
+        self,
+        options: _core.CallOptions | None,
+        fn: Callable[..., T],
+        iterables: tuple[Iterable[Any], ...],
+    ) -> list[futures.Future[T]]:
+        unary = len(iterables) == 1
+        arguments = iterables[0] if unary else zip(*iterables, strict=False)
+        made: list[Any] = self._submit_many(options, fn, arguments, unary)
+        return made
+
+    def with_options(
+        self,
+        *,
+        key: Hashable | None = None,
+        priority: int = 0,
+        deadline: float | None = None,
+        releases_gil: bool | None = None,
+    ) -> "ExecutorView":
+        """View this executor as one whose calls are all run in a certain way.
+
+        A view is an executor itself and leaves the arguments of the called functions alone. Views
+        are cheap; make one when you need it or keep it.
+
+        Args:
+            key: Calls of one key run one after another in the order of their submission, each on
+                whatever thread is free; those of different keys take turns. Compared as the keys of
+                a `dict`. `None` means no key.
+            priority: Calls of a higher priority begin first. Now and then a thread takes one of a
+                lower priority all the same, so that none waits for ever.
+            deadline: Seconds within which the call must begin. One that is taken later does not
+                run; its future raises `TimeoutError`.
+            releases_gil: Whether the calls release the interpreter lock while they compute. Used by
+                executors that limit how many calls hold it; `None` leaves it to their measurements.
+
+        Raises:
+            ValueError: If the deadline is negative.
+        """
+        if deadline is not None and deadline < 0:
+            raise ValueError(f"deadline must not be negative, got {deadline!r}")
+        holds = None if releases_gil is None else not releases_gil
+        return ExecutorView(self, _core.CallOptions(key, priority, deadline, holds))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Accept no more calls, and let the threads end when the queue is empty.
@@ -101,117 +327,134 @@ class WorkStealingExecutor(ThreadPoolExecutor):
             wait: Return only when the threads have ended.
             cancel_futures: Cancel the calls that no thread has taken yet.
         """
-        for future in self._calls.shutdown(cancel_futures):
-            future.cancel()
+        self._closed = True
+        self._close(cancel_futures)
         if wait:
             self._workers.join()
 
-    def help(self) -> bool:
-        """Run one call that no thread has taken yet on the current thread.
+    def blocking(self) -> "Blocking":
+        """Announce that the current task is going to wait for something other than this executor.
 
-        This is for a thread that would otherwise wait for the executor's calls to be done.
-
-        Returns:
-            `False` if no call is waiting.
-
-        Raises:
-            BaseException: What the call raised if it is no `Exception`, for example a
-                `KeyboardInterrupt`, which is meant for this thread. Its future has it too.
+        Until the `with` block ends, another thread may run in the task's stead. Outside of a task
+        of this executor the block does nothing.
         """
-        return self._calls.help()
+        return Blocking(self)
 
-    def stats(self) -> dict[str, int]:
-        """Count what the executor has done.
+    def stats(self) -> ExecutorStats:
+        """Say what the executor has done. Costs some ten microseconds per thread."""
+        numbers = self._stats()
+        for name in ("queue_wait", "run", "gil_wait"):
+            numbers[name] = WaitSummary(**numbers[name])
+        priorities = numbers["priorities"].items()
+        numbers["priorities"] = {priority: TaskTotals(**sums) for priority, sums in priorities}
+        return ExecutorStats(**numbers)
 
-        Returns:
-            `workers` (threads alive), `queued`, and since the start `submitted`, `started`,
-            `steals` (tasks taken from another thread) and `parks` (times a thread went to sleep).
-        """
-        return self._calls.stats()
+    def lane_stats(self) -> dict[Any, LaneStats]:
+        """Say what the calls of each key did, for keys in use and about 1000 used lately."""
+        return {key: LaneStats(**numbers) for key, numbers in self._lane_stats()}
 
-
-class _Workers:
-    """The threads of one executor. Does not refer to the executor, so that it can be dropped."""
-
-    def __init__(self, prefix: str) -> None:
-        self._prefix = prefix
-        self._threads: list[threading.Thread] = []
-
-    def spawn(self, worker: _core.CallWorker) -> None:
-        """Start a thread; do without if there are others to do its work."""
-        thread = threading.Thread(target=worker.run, name=f"{self._prefix}_{len(self._threads)}")
-        try:
-            thread.start()
-        except RuntimeError:
-            if not any(other.is_alive() for other in self._threads):
-                raise
-            _log.warning("could not start another thread; %d remain", len(self._threads))
-        else:
-            self._threads.append(thread)
-
-    def join(self) -> None:
-        """Wait until the threads have ended."""
-        for thread in list(self._threads):
-            thread.join()
+    def get_stats(self) -> dict[str, Any]:
+        """Return the same as `stats` as a dict."""
+        return asdict(self.stats())
 
 
-class _Initializer:
-    """Runs a user's initializer and says whether it worked."""
+class ExecutorView(futures.Executor):
+    """An executor whose calls are run in a certain way by another; see `with_options`.
 
-    def __init__(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._function = function
-        self._args = args
-
-    def __call__(self) -> bool:
-        try:
-            self._function(*self._args)
-        except BaseException:  # noqa: BLE001 - as the standard library's executors do
-            _log.critical("Exception in initializer:", exc_info=True)
-            return False
-        return True
-
-
-def _abandon(future: Future[Any]) -> None:
-    """Fail a call that will never run because an initializer failed."""
-    future.set_exception(
-        BrokenThreadPool("A thread initializer failed, the thread pool is not usable anymore")
-    )
-
-
-def _usable_processors() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-_executors: weakref.WeakSet[WorkStealingExecutor] = weakref.WeakSet()
-_exiting = threading.Event()
-_left_to_parent: list[object] = []
-
-
-def _finish_all() -> None:
-    """Run what was submitted, and end all threads, before the interpreter is torn down."""
-    _exiting.set()
-    executors = list(_executors)
-    for executor in executors:
-        executor.shutdown(wait=False)
-    for executor in executors:
-        executor.shutdown(wait=True)
-
-
-def _renew_after_fork() -> None:
-    """Give each executor of a forked child new queues.
-
-    The threads did not survive the fork, and any lock of the old queues may be held by one of them
-    for ever: the old queues are kept alive so that nothing ever touches them again.
+    It has no threads of its own: shutting it down, also at the end of a `with` block, does nothing.
     """
-    for executor in list(_executors):
-        _left_to_parent.append(executor._calls)
-        executor._open()
+
+    def __init__(self, executor: WorkStealingExecutor, options: _core.CallOptions) -> None:
+        self._executor = executor
+        self._options = options
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[T]:
+        """Schedule `fn(*args, **kwargs)`."""
+        return self._executor._submit_with(self._options, fn, args, kwargs or None)
+
+    def submit_many(
+        self, fn: Callable[..., T], *iterables: Iterable[Any]
+    ) -> list[futures.Future[T]]:
+        """Schedule `fn` for each item of the iterables; see `WorkStealingExecutor.submit_many`."""
+        return self._executor._submit_all(self._options, fn, iterables)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,  # noqa: ARG002 - threads need no chunks
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Call `fn` with the items of the iterables; see `WorkStealingExecutor.map`."""
+        return self._executor._map_with(self._options, fn, iterables, timeout, buffersize)
 
 
-# Like the standard library's own pool: `atexit` would be too late, because the interpreter waits
-# for threads before it calls what is registered there.
-threading._register_atexit(_finish_all)  # type: ignore[attr-defined]
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+class Blocking:
+    """A section in which a task waits; see `WorkStealingExecutor.blocking`."""
+
+    def __init__(self, executor: WorkStealingExecutor) -> None:
+        self._executor = executor
+        self._counted = False
+
+    def __enter__(self) -> None:
+        """Let another thread run."""
+        self._counted = self._executor._set_blocked(blocked=True)
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Take the thread's place again."""
+        if self._counted:
+            self._executor._set_blocked(blocked=False)
+
+
+def _results(results: "_core.MapResults[T]") -> Iterator[T]:
+    try:
+        yield from results
+    finally:
+        results.cancel()
+
+
+def _map_calls(
+    submit: Callable[..., futures.Future[T]],
+    fn: Callable[..., T],
+    iterables: tuple[Iterable[Any], ...],
+    timeout: float | None,
+    buffersize: int | None,
+) -> Iterator[T]:
+    """Map by one submission for each call, at once or as far ahead as the buffer allows."""
+    end = None if timeout is None else time.monotonic() + timeout
+    arguments = zip(*iterables, strict=False)
+    first = arguments if buffersize is None else itertools.islice(arguments, buffersize)
+    pending = collections.deque(submit(fn, *args) for args in first)
+    return _call_results(submit, fn, arguments, pending, end)
+
+
+def _call_results(
+    submit: Callable[..., futures.Future[T]],
+    fn: Callable[..., T],
+    arguments: Iterator[tuple[Any, ...]],
+    pending: collections.deque[futures.Future[T]],
+    end: float | None,
+) -> Iterator[T]:
+    try:
+        while pending:
+            for args in itertools.islice(arguments, 1):
+                pending.append(submit(fn, *args))
+            yield _result_or_cancel(pending.popleft(), end)
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _result_or_cancel(future: futures.Future[T], end: float | None) -> T:
+    """Wait for a result; what was not begun by the end is cancelled."""
+    try:
+        return future.result(None if end is None else end - time.monotonic())
+    finally:
+        future.cancel()
+        del future  # an exception would refer to it, and it to the exception

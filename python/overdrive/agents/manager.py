@@ -337,7 +337,7 @@ class OptimizedAgentManager:
             `states_saved`, `batch_queue_size`, `thread_pool` (see `WorkStealingExecutor.stats`) and
             `agent_registry` (`size`, `num_shards`).
         """
-        pool = self._executor.stats()
+        pool = self._executor.get_stats()
         return {
             **self._counts.summary(),
             "states_saved": self._writer.saved if self._writer is not None else 0,

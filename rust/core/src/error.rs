@@ -22,6 +22,10 @@ pub enum Error {
     Shutdown,
     /// Work was submitted to an executor whose worker initializer failed.
     Broken,
+    /// Work was submitted to an executor whose queue is full.
+    Full,
+    /// Work was submitted to a lane that takes no more.
+    Closed,
 }
 
 impl fmt::Display for Error {
@@ -35,6 +39,8 @@ impl fmt::Display for Error {
             } => write!(f, "{argument} must be at most {limit}, got {value}"),
             Self::Shutdown => f.write_str("cannot schedule new tasks after shutdown"),
             Self::Broken => f.write_str("a worker initializer failed, the executor is not usable"),
+            Self::Full => f.write_str("the queue is full"),
+            Self::Closed => f.write_str("the lane is closed"),
         }
     }
 }

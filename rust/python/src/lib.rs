@@ -37,7 +37,10 @@ mod _core {
     #[pymodule_export]
     use crate::caches::PyCache;
     #[pymodule_export]
-    use crate::executor::{PyCallQueue, PyWorker};
+    use crate::executor::{
+        call_tag, refuse_calls, PyCallExecutor, PyCallOptions, PyCallSampler, PyFuture,
+        PyMapResults, PyWorker,
+    };
     #[pymodule_export]
     use crate::pools::{Borrow, PyMemoryPool, PyPool};
     #[pymodule_export]
