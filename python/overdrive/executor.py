@@ -14,7 +14,7 @@ from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from overdrive import _core
 from overdrive._topology import read_topology
@@ -34,6 +34,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WhenFull = Literal["block", "reject", "caller_runs", "drop_oldest"]
+_POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 
 _MOST_STANDINS = 64
 """How many threads at most stand in for workers that announced to be blocked."""
@@ -166,6 +167,8 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
             raise ValueError(f"max_workers must be greater than 0, got {max_workers!r}")
         if max_queue is not None and max_queue <= 0:
             raise ValueError(f"max_queue must be greater than 0, got {max_queue!r}")
+        if when_full not in _POLICIES:
+            raise ValueError(f"when_full must be one of {_POLICIES}, got {when_full!r}")
         if initializer is not None and not callable(initializer):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
         self._max_workers = max_workers

@@ -42,6 +42,7 @@ impl Host<Task> for Threads {
 
     fn run(&self, tasks: &mut Tasks<'_, Task>) {
         while let Some(task) = tasks.next() {
+            tasks.note_begin(1, 0);
             task();
             tasks.note_end(1, 1);
         }

@@ -174,10 +174,6 @@ impl Counters {
         }
     }
 
-    pub(super) fn count_start(&self) {
-        add(&self.started, 1);
-    }
-
     pub(super) fn count_steal(&self) {
         add(&self.steals, 1);
     }
@@ -187,6 +183,7 @@ impl Counters {
     }
 
     pub(super) fn begin(&self, now: u64, tag: u64) {
+        add(&self.started, 1);
         self.tag.store(tag, Ordering::Relaxed);
         self.busy_since.store(now, Ordering::Relaxed);
     }
@@ -227,7 +224,7 @@ impl Ledger {
     pub(super) fn record_outside(&self, queue_wait: u64, run: u64) {
         let mut outside = self.outside.lock();
         let counters = outside.get_or_insert_with(|| Box::new(Counters::new()));
-        counters.count_start();
+        add(&counters.started, 1);
         counters.record(queue_wait, run);
     }
 
@@ -292,7 +289,7 @@ impl Meters {
 pub struct Stats {
     /// Tasks accepted by `submit`.
     pub submitted: u64,
-    /// Tasks handed to a host, taken by `help` or claimed.
+    /// Tasks that a thread began to run.
     pub started: u64,
     /// Times that a worker took tasks from another worker's deque.
     pub steals: u64,

@@ -179,7 +179,6 @@ impl<T: Send + 'static> Tasks<'_, T> {
     }
 
     fn begin(&mut self, duty: Duty<T>) {
-        self.counters.count_start();
         if duty.lane.is_some() || duty.holding || duty.priority != 0 {
             self.duty = Some(duty);
         }

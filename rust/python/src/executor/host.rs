@@ -28,7 +28,11 @@ impl Job {
     /// Cancel what will not run.
     pub fn cancel(self, py: Python<'_>) -> PyResult<()> {
         match self {
-            Self::Call(future) => future.call_method0(py, "cancel").map(drop),
+            Self::Call(future) => {
+                future.call_method0(py, "cancel")?;
+                // No thread will tell those who wait, so this one does.
+                PyFuture::begin(future.bind(py), |_| false).map(drop)
+            }
             Self::Map(map) => {
                 map.cancel();
                 Ok(())

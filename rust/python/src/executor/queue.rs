@@ -44,9 +44,7 @@ impl Overflow {
             "reject" => Ok(Self::Reject),
             "caller_runs" => Ok(Self::CallerRuns),
             "drop_oldest" => Ok(Self::DropOldest),
-            _ => Err(PyValueError::new_err(format!(
-                "when_full must be 'block', 'reject', 'caller_runs' or 'drop_oldest', got {name:?}"
-            ))),
+            _ => Err(PyValueError::new_err(format!("unknown policy {name:?}"))),
         }
     }
 }
