@@ -204,7 +204,7 @@ class ExecutorContract:
             raise LookupError
 
         with self.make(1) as executor:
-            error = executor.submit(lambda: deep()).exception(5)
+            error = executor.submit(deep).exception(5)
         frames = []
         trace = error.__traceback__
         while trace is not None:

@@ -1,4 +1,4 @@
-"""What the executor does beyond the standard library's: bounds, keys, priorities, deadlines, help."""
+"""What the executor does beyond the standard library's: bounds, keys, priorities, help."""
 
 import concurrent.futures
 import contextvars
@@ -111,7 +111,7 @@ class TestBoundedQueue:
             WorkStealingExecutor(1, **options)
 
     def test_a_policy_must_be_known(self):
-        with pytest.raises(ValueError, match="when_full must be one of .* got 'panic'"):
+        with pytest.raises(ValueError, match=r"when_full must be one of .* got 'panic'"):
             WorkStealingExecutor(1, max_queue=1, when_full="panic")
 
 

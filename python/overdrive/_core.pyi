@@ -23,6 +23,7 @@ __all__ = [
     "CallExecutor",
     "CallFuture",
     "CallOptions",
+    "CallSample",
     "CallSampler",
     "CallWorker",
     "Change",
@@ -605,6 +606,7 @@ class CallExecutor:
         limit: int,
         capacity: int,
         bound: int | None,
+        local_queues: bool,
         overflow: str,
         future_type: type[CallFuture],
         spawn: Callable[[CallWorker], None],
@@ -669,14 +671,43 @@ class CallExecutor:
     def _sampler(self) -> CallSampler: ...
 
 @final
+class CallSample:
+    """What an executor was doing at one moment.
+
+    Attributes:
+        time: When that was, in seconds on a monotonic clock.
+        knock_wait: For how long the thread that took the sample waited for the interpreter.
+        submitted: Calls submitted so far.
+        started: Calls begun so far.
+        queued: Calls that wait.
+        run: Seconds that calls have run so far, those that still run included.
+        running: The tags of the calls that ran when the thread began to wait.
+    """
+
+    @property
+    def time(self) -> float: ...
+    @property
+    def knock_wait(self) -> float: ...
+    @property
+    def submitted(self) -> int: ...
+    @property
+    def started(self) -> int: ...
+    @property
+    def queued(self) -> int: ...
+    @property
+    def run(self) -> float: ...
+    @property
+    def running(self) -> list[int]: ...
+
+@final
 class CallSampler:
     """Takes samples of an executor for a controller, without keeping the executor alive."""
 
-    def sample(self, interval: float | None) -> dict[str, Any] | None:
+    def sample(self, interval: float | None) -> CallSample | None:
         """Sleep for so long, or until a call is submitted, and take a sample.
 
         Returns:
-            The numbers of the executor; `None` when it was shut down.
+            The sample; `None` when the executor was shut down.
         """
 
 @final

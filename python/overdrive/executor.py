@@ -17,17 +17,23 @@ from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from overdrive import _core
-from overdrive._topology import read_topology
+from overdrive._adaptive import AdaptiveConfig, Governor, default_largest
+from overdrive._controller import Bounds, start
+from overdrive._topology import Topology, read_topology
 from overdrive._workers import BROKEN, Initializer, Workers, broken, register
 
 __all__ = [
+    "AdaptiveConfig",
+    "AdaptiveThreadPool",
     "ExecutorStats",
     "ExecutorView",
     "Future",
     "LaneStats",
     "TaskTotals",
+    "Topology",
     "WaitSummary",
     "WorkStealingExecutor",
+    "read_topology",
 ]
 
 P = ParamSpec("P")
@@ -173,6 +179,7 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
             raise TypeError(f"initializer must be a callable, got {initializer!r}")
         self._max_workers = max_workers
         self._limit = max_workers
+        self._local_queues = True
         self._max_queue = max_queue
         self._when_full = when_full
         self._prefix = (
@@ -190,6 +197,7 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
             limit=self._limit,
             capacity=self._max_workers + min(self._max_workers, _MOST_STANDINS),
             bound=self._max_queue,
+            local_queues=self._local_queues,
             overflow=self._when_full,
             future_type=Future,
             spawn=self._workers.spawn,
@@ -359,6 +367,79 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
     def get_stats(self) -> dict[str, Any]:
         """Return the same as `stats` as a dict."""
         return asdict(self.stats())
+
+
+class AdaptiveThreadPool(WorkStealingExecutor):
+    """An executor that sets its number of threads by what it measures.
+
+    It begins with half as many threads again as there are cores (as many as the affinity mask and
+    the control group's quota leave to this process). While tasks wait for a thread and the threads
+    that there are wait for something other than processor or interpreter, it grows; while threads
+    have nothing to do, or only compete, it shrinks, slowly. Under a steady load the size is steady.
+
+    Args:
+        config: Options; an `AdaptiveConfig`, or any object with some of its attributes.
+        thread_name_prefix: What the names of the threads begin with.
+        initializer: Called at the start of each thread; if it raises, the executor is broken.
+        initargs: Arguments of the initializer.
+        topology: The processors that this process may use; by default found out.
+
+    Raises:
+        ValueError: If the options are out of their ranges.
+    """
+
+    def __init__(
+        self,
+        config: object | None = None,
+        thread_name_prefix: str = "",
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        topology: Topology | None = None,
+    ) -> None:
+        self._config = AdaptiveConfig.of(config)
+        cores = (topology or read_topology()).cores
+        largest = self._config.max_workers or default_largest(cores)
+        self._bounds = Bounds(
+            smallest=min(self._config.min_workers, largest), largest=largest, cores=cores
+        )
+        self._governor: Governor | None = None
+        super().__init__(largest, thread_name_prefix, initializer, initargs)
+
+    def _begin(self) -> None:
+        self._local_queues = self._config.work_stealing_enabled
+        fixed = not self._config.cpu_aware_sizing and self._config.max_workers is not None
+        self._limit = self._max_workers if fixed else start(self._bounds)
+        super()._begin()
+        self._governor = Governor(self, self._bounds, self._config)
+        self._governing = self._governor.start(f"{self._prefix}_governor")
+
+    def _resize(self, size: int) -> None:
+        self._limit = size
+        self._set_limit(size)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Accept no more calls, and let the threads end when the queue is empty.
+
+        Args:
+            wait: Return only when the threads have ended.
+            cancel_futures: Cancel the calls that no thread has taken yet.
+        """
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if wait and threading.current_thread() is not self._governing:
+            self._governing.join()
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return `stats` as a dict, and what the measurements say.
+
+        Returns:
+            Besides the attributes of `ExecutorStats`: `size` (how many threads there should be),
+            `workload` (`"idle"`, `"cpu_bound"`, `"gil_bound"`, `"mixed"` or `"io_bound"`), `grown`
+            and `shrunk` (how often the size was changed), `cores`, and `gil_holding_functions` (how
+            many functions are known to hold the interpreter lock).
+        """
+        governor = self._governor
+        return super().get_stats() | (governor.stats() if governor is not None else {})
 
 
 class ExecutorView(futures.Executor):

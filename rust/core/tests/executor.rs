@@ -68,6 +68,7 @@ fn pool(limit: usize, bound: Option<usize>) -> Pool {
         limit,
         capacity: 2 * limit,
         bound,
+        local_queues: true,
     };
     Pool {
         executor: Executor::new(size, threads.clone()).unwrap(),
@@ -223,6 +224,7 @@ fn a_worker_that_cannot_be_prepared_breaks_the_executor() {
         limit: 1,
         capacity: 1,
         bound: None,
+        local_queues: true,
     };
     let pool = Pool {
         executor: Executor::new(size, threads.clone()).unwrap(),
@@ -282,6 +284,7 @@ fn holding_tasks_leave_the_other_workers_free() {
         limit: 2,
         capacity: 2,
         bound: None,
+        local_queues: true,
     };
     let executor = Executor::new(size, Held(threads.clone())).unwrap();
     executor.limit_holders(1);

@@ -38,8 +38,8 @@ mod _core {
     use crate::caches::PyCache;
     #[pymodule_export]
     use crate::executor::{
-        call_tag, refuse_calls, PyCallExecutor, PyCallOptions, PyCallSampler, PyFuture,
-        PyMapResults, PyWorker,
+        call_tag, refuse_calls, PyCallExecutor, PyCallOptions, PyCallSample, PyCallSampler,
+        PyFuture, PyMapResults, PyWorker,
     };
     #[pymodule_export]
     use crate::pools::{Borrow, PyMemoryPool, PyPool};

@@ -72,6 +72,9 @@ pub struct Size {
     pub capacity: usize,
     /// How many tasks may wait; `None` means any number.
     pub bound: Option<usize>,
+    /// Whether tasks submitted by tasks wait in a queue of their worker's own, to be stolen by
+    /// others; otherwise they wait with those from outside.
+    pub local_queues: bool,
 }
 
 /// A pool of threads that take tasks from each other.
@@ -98,7 +101,7 @@ impl<T: Send + 'static> Executor<T> {
         }
         let capacity = size.capacity.max(size.limit);
         Ok(Self {
-            shared: Arc::new(Shared::new(host, capacity, size.limit, size.bound)),
+            shared: Arc::new(Shared::new(host, capacity, size)),
             capacity,
         })
     }
@@ -322,6 +325,12 @@ impl<T: Send + 'static> Executor<T> {
         self.shared.stopped()
     }
 
+    /// How many threads there may be.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// Whether a worker failed to start.
     #[must_use]
     pub fn is_broken(&self) -> bool {
@@ -401,6 +410,20 @@ impl<T: Send + 'static> Observer<T> {
             Some(shared) => shared.stats(),
             None => self.meters.stats(),
         }
+    }
+
+    /// Tasks that workers have begun, and for how many nanoseconds the ended ones ran.
+    #[must_use]
+    pub fn progress(&self) -> (u64, u64) {
+        self.meters.progress()
+    }
+
+    /// See [`Executor::queued`]; zero if the executor is gone.
+    ///
+    /// May drop the last of what the executor held.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        self.shared.upgrade().map_or(0, |shared| shared.queued())
     }
 
     /// By worker, when the task that runs now was begun and its tag; see [`Tasks::note_begin`].

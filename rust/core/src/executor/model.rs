@@ -82,6 +82,7 @@ impl Model {
             limit,
             capacity,
             bound: None,
+            local_queues: true,
         };
         Arc::new(Self {
             executor: Executor::new(size, threads.clone()).unwrap(),

@@ -16,7 +16,7 @@ use super::stats::{Meters, Stats};
 use super::sync::atomic::{AtomicIsize, Ordering};
 use super::sync::{thread_local, Mutex, RwLock};
 use super::worker::Worker;
-use super::Host;
+use super::{Host, Size};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
@@ -40,6 +40,8 @@ pub(super) struct Shared<T> {
     pub(super) state: RwLock<State>,
 
     pub(super) bound: Option<Bound>,
+
+    local_queues: bool,
 
     pub(super) holders: Holders<(Unit<T>, i32)>,
 
@@ -68,20 +70,16 @@ thread_local! {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    pub(super) fn new(
-        host: impl Host<T>,
-        capacity: usize,
-        limit: usize,
-        bound: Option<usize>,
-    ) -> Self {
+    pub(super) fn new(host: impl Host<T>, capacity: usize, size: Size) -> Self {
         let deques: Vec<Deque<Unit<T>>> = (0..capacity).map(|_| Deque::new_lifo()).collect();
         Self {
             host: Box::new(host),
             queues: Queues::new(&deques),
             deques: Mutex::new(deques.into_iter().map(Some).collect()),
-            sleep: Sleep::new(capacity, limit),
+            sleep: Sleep::new(capacity, size.limit),
             state: RwLock::new(State::Running),
-            bound: bound.map(Bound::new),
+            bound: size.bound.map(Bound::new),
+            local_queues: size.local_queues,
             holders: Holders::new(),
             lanes: Mutex::default(),
             behind: AtomicIsize::new(0),
@@ -104,7 +102,9 @@ impl<T: Send + 'static> Shared<T> {
         let address = std::ptr::from_ref(self) as usize;
         CURRENT.with(|current| {
             let current = current.borrow();
-            let own = current.as_ref().filter(|(owner, _)| *owner == address);
+            let own = current
+                .as_ref()
+                .filter(|(owner, _)| self.local_queues && *owner == address);
             let own = own.and_then(|(_, deque)| deque.downcast_ref());
             self.queues.push(unit, priority, own);
         });

@@ -271,6 +271,16 @@ impl Meters {
             .collect()
     }
 
+    /// Tasks begun, and nanoseconds of tasks that ended.
+    pub(super) fn progress(&self) -> (u64, u64) {
+        let mut sums = (0, 0);
+        for counters in self.counters.iter().filter_map(OnceLock::get) {
+            sums.0 += counters.started.load(Ordering::Relaxed);
+            sums.1 += counters.run.total.load(Ordering::Relaxed);
+        }
+        sums
+    }
+
     pub(super) fn stats(&self) -> Stats {
         let mut stats = Stats {
             submitted: self.submitted.load(Ordering::Relaxed),

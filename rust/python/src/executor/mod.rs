@@ -26,7 +26,7 @@ use host::Job;
 pub use lanes::PyCallOptions;
 pub use map::PyMapResults;
 use queue::{tag, Overflow, Queue, Setup, EXITING};
-pub use sampler::PyCallSampler;
+pub use sampler::{PyCallSample, PyCallSampler};
 
 /// The base class of `WorkStealingExecutor`.
 ///
@@ -67,13 +67,14 @@ impl PyCallExecutor {
     }
 
     /// Begins with an empty queue and no thread.
-    #[pyo3(signature = (*, limit, capacity, bound, overflow, future_type, spawn, abandon, start))]
+    #[pyo3(signature = (*, limit, capacity, bound, local_queues, overflow, future_type, spawn, abandon, start))]
     #[allow(clippy::too_many_arguments)] // named ones
     fn _open(
         &self,
         limit: usize,
         capacity: usize,
         bound: Option<usize>,
+        local_queues: bool,
         overflow: &str,
         future_type: Py<PyType>,
         spawn: Py<PyAny>,
@@ -84,6 +85,7 @@ impl PyCallExecutor {
             limit,
             capacity,
             bound,
+            local_queues,
             overflow: Overflow::parse(overflow)?,
             future_type,
             spawn,

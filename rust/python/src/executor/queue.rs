@@ -54,6 +54,7 @@ pub struct Setup {
     pub limit: usize,
     pub capacity: usize,
     pub bound: Option<usize>,
+    pub local_queues: bool,
     pub overflow: Overflow,
     pub future_type: Py<PyType>,
     pub spawn: Py<PyAny>,
@@ -90,6 +91,7 @@ impl Queue {
             limit: setup.limit,
             capacity: setup.capacity,
             bound: setup.bound,
+            local_queues: setup.local_queues,
         };
         let executor = Executor::new(size, host).map_err(to_python)?;
         owner.set_observer(executor.observer());
@@ -337,8 +339,8 @@ impl Queue {
             .map(|argument| argument.map(Bound::unbind))
             .collect();
         let job = Arc::new(MapJob::new(function, context, unary, arguments?, terms));
-        let stats = self.executor.stats();
-        let threads = job.len().min(stats.limit.max(1));
+        // Threads may be added while the map runs; what is too much finds nothing to do.
+        let threads = job.len().min(self.executor.capacity());
         let jobs = (0..threads).map(|_| Job::Map(Arc::clone(&job)));
         let priority = options.map_or(0, |options| options.priority);
         self.accept_many(py, jobs, priority, job.len() as u64)?;

@@ -5,12 +5,22 @@ use std::time::Duration;
 
 use overdrive_core::executor::Observer;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
 
 use super::call::Owner;
 use super::gate::{now, Gate};
 use super::host::Job;
-use super::stats::stats;
+
+/// What an executor was doing at one moment.
+#[pyclass(frozen, get_all, module = "overdrive._core", name = "CallSample")]
+pub struct PyCallSample {
+    time: f64,
+    knock_wait: f64,
+    submitted: u64,
+    started: u64,
+    queued: usize,
+    run: f64,
+    running: Vec<u64>,
+}
 
 /// Samples an executor without keeping it alive.
 #[pyclass(frozen, module = "overdrive._core", name = "CallSampler")]
@@ -19,41 +29,27 @@ pub struct PyCallSampler {
     pub owner: Arc<Owner>,
 }
 
+/// By worker, when its call was begun, and the tag.
+type Running = Vec<(usize, u64, u64)>;
+
 #[pymethods]
 impl PyCallSampler {
     /// Sleeps, then takes a sample. `None` means that the executor is shut down.
     ///
-    /// Without an interval it sleeps until a call is submitted. What the sample tells of the wait
-    /// for the interpreter is how long this very thread waited after its sleep.
-    fn sample<'py>(
-        &self,
-        py: Python<'py>,
-        interval: Option<f64>,
-    ) -> PyResult<Option<Bound<'py, PyDict>>> {
+    /// Without an interval it sleeps until a call is submitted. The wait for the interpreter is
+    /// that of this very thread after its sleep.
+    fn sample(&self, py: Python<'_>, interval: Option<f64>) -> PyResult<Option<PyCallSample>> {
         if self.owner.is_closed() {
             return Ok(None);
         }
         let gate = Arc::new(Gate::new()?);
-        let until_call = interval.is_none();
-        let timeout = interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        let submitted = self.observer.submitted();
-        self.owner.watch(Arc::clone(&gate), until_call);
-        let (ready, before) = py.detach(|| {
-            if !until_call || self.observer.submitted() == submitted {
-                gate.wait_detached(timeout);
-            }
-            (now(), self.observer.running())
-        });
-        let waited = now().saturating_sub(ready);
+        let (ready, before) = py.detach(|| self.sleep(&gate, interval));
+        let knock_wait = now().saturating_sub(ready);
         self.owner.stop_watching();
         if self.owner.is_closed() {
             return Ok(None);
         }
-        let sample = stats(py, &self.observer.stats())?;
-        sample.set_item("time", seconds(ready))?;
-        sample.set_item("knock_wait", seconds(waited))?;
-        sample.set_item("running", self.running(py, &before)?)?;
-        Ok(Some(sample))
+        Ok(Some(self.take(ready, knock_wait, &before)))
     }
 }
 
@@ -63,14 +59,31 @@ fn seconds(nanoseconds: u64) -> f64 {
 }
 
 impl PyCallSampler {
-    /// The tags of the calls that ran all the time while this thread waited for the interpreter.
-    fn running(&self, py: Python<'_>, before: &[(usize, u64, u64)]) -> PyResult<Py<PyAny>> {
+    /// Sleep detached; returns when that was over and what ran then.
+    fn sleep(&self, gate: &Arc<Gate>, interval: Option<f64>) -> (u64, Running) {
+        let until_call = interval.is_none();
+        let timeout = interval.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let submitted = self.observer.submitted();
+        self.owner.watch(Arc::clone(gate), until_call);
+        if !until_call || self.observer.submitted() == submitted {
+            gate.wait_detached(timeout);
+        }
+        (now(), self.observer.running())
+    }
+
+    fn take(&self, ready: u64, knock_wait: u64, before: &[(usize, u64, u64)]) -> PyCallSample {
         let after = self.observer.running();
-        let throughout: Vec<(u64, f64)> = before
-            .iter()
-            .filter(|run| after.contains(run))
-            .map(|(_, since, tag)| (*tag, seconds(*since)))
-            .collect();
-        Ok(throughout.into_pyobject(py)?.into_any().unbind())
+        let time = now();
+        let (started, ended_run) = self.observer.progress();
+        let unended: u64 = after.iter().map(|run| time.saturating_sub(run.1)).sum();
+        PyCallSample {
+            time: seconds(ready),
+            knock_wait: seconds(knock_wait),
+            submitted: self.observer.submitted(),
+            started,
+            queued: self.observer.queued(),
+            run: seconds(ended_run + unended),
+            running: before.iter().map(|run| run.2).collect(),
+        }
     }
 }
