@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from overdrive._topology import read_topology
+from overdrive.executor.topology import read_topology
 
 
 def machine(root, cores, groups="", files=None):

@@ -1,42 +1,23 @@
-"""A thread pool with the interface of `concurrent.futures` and work-stealing queues.
+"""The work-stealing executor."""
 
-On a build of CPython with the global interpreter lock, pure Python tasks do not run in parallel on
-this executor or on any other: what it saves there is the cost of handing a task over. Work that
-waits, or that releases the lock, overlaps. On a free-threaded build tasks run in parallel.
-"""
-
-import collections
 import itertools
 import threading
-import time
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
-from types import TracebackType
-from typing import Any, Literal, ParamSpec, TypeVar, get_args
+from dataclasses import asdict
+from typing import Any, Literal, TypeVar, get_args
 
 from overdrive import _core
-from overdrive._adaptive import AdaptiveConfig, Governor, default_largest
-from overdrive._controller import Bounds, start
-from overdrive._topology import Topology, read_topology
-from overdrive._workers import BROKEN, Initializer, Workers, broken, register
+from overdrive.executor.future import Future
+from overdrive.executor.mapping import map_calls, results_of
+from overdrive.executor.stats import ExecutorStats, LaneStats, TaskTotals, WaitSummary
+from overdrive.executor.topology import read_topology
+from overdrive.executor.view import Blocking, ExecutorView
+from overdrive.executor.workers import BROKEN, Initializer, Workers, broken, register
 
-__all__ = [
-    "AdaptiveConfig",
-    "AdaptiveThreadPool",
-    "ExecutorStats",
-    "ExecutorView",
-    "Future",
-    "LaneStats",
-    "TaskTotals",
-    "Topology",
-    "WaitSummary",
-    "WorkStealingExecutor",
-    "read_topology",
-]
+__all__ = ["WorkStealingExecutor"]
 
-P = ParamSpec("P")
 T = TypeVar("T")
 
 WhenFull = Literal["block", "reject", "caller_runs", "drop_oldest"]
@@ -44,83 +25,6 @@ _POLICIES: tuple[WhenFull, ...] = get_args(WhenFull)
 
 _MOST_STANDINS = 64
 """How many threads at most stand in for workers that announced to be blocked."""
-
-
-class Future(_core.CallFuture, futures.Future[T]):
-    """What `WorkStealingExecutor.submit` returns: a `concurrent.futures.Future`, only cheaper.
-
-    `result` and `exception` take `help=False`. Called by a task of the same executor, they run the
-    awaited call on the spot if no thread has begun it, so that tasks can wait for tasks without
-    using up all threads; the call then runs inside the waiting task's stack, but in its own
-    context. `help=False` only waits, for example because the caller holds a lock that the awaited
-    call needs.
-    """
-
-
-@dataclass(frozen=True, slots=True)
-class WaitSummary:
-    """How some durations are distributed, in seconds; quantiles are at most an eighth too long."""
-
-    count: int
-    total: float
-    p50: float
-    p90: float
-    p99: float
-    p999: float
-    max: float
-
-
-@dataclass(frozen=True, slots=True)
-class TaskTotals:
-    """How long the tasks of one priority waited and ran, in seconds."""
-
-    tasks: int
-    queue_wait: float
-    max_queue_wait: float
-    run: float
-
-
-@dataclass(frozen=True, slots=True)
-class LaneStats(TaskTotals):
-    """What the tasks of one key did, and how many wait."""
-
-    queued: int
-
-
-@dataclass(frozen=True, slots=True)
-class ExecutorStats:
-    """What an executor has done since it was made.
-
-    Attributes:
-        workers: Threads alive.
-        parked: Of those, the ones that sleep.
-        limit: How many may be awake at a time.
-        queued: Tasks that wait; an estimate while tasks run.
-        submitted: Tasks accepted.
-        started: Tasks that a thread began.
-        steals: Times that a thread took tasks from another thread's queue.
-        parks: Times that a thread went to sleep.
-        expired: Tasks that did not run because their deadline had passed.
-        queue_wait: From the submission until a thread began the task.
-        run: From the begin of the task until it returned.
-        gil_wait: Until a thread got the interpreter, each time it wanted it to run tasks. Close to
-            zero on a free-threaded build.
-        priorities: The tasks whose priority is not zero, by priority.
-    """
-
-    workers: int
-    parked: int
-    limit: int
-    queued: int
-    submitted: int
-    started: int
-    steals: int
-    parks: int
-    expired: int
-    queue_wait: WaitSummary
-    run: WaitSummary
-    gil_wait: WaitSummary
-    priorities: dict[int, TaskTotals]
 
 
 class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
@@ -265,15 +169,15 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
             if type(self).submit is WorkStealingExecutor.submit and "submit" not in self.__dict__:
                 unary = len(iterables) == 1
                 arguments = iterables[0] if unary else zip(*iterables, strict=False)
-                return _results(self._map(None, fn, arguments, unary, timeout))
-            return _map_calls(self.submit, fn, iterables, timeout, buffersize)
+                return results_of(self._map(None, fn, arguments, unary, timeout))
+            return map_calls(self.submit, fn, iterables, timeout, buffersize)
         if options is None:
-            return _map_calls(self.submit, fn, iterables, timeout, buffersize)
+            return map_calls(self.submit, fn, iterables, timeout, buffersize)
 
         def submit(function: Callable[..., T], *args: Any) -> futures.Future[T]:
             return self._submit_with(options, function, args, None)
 
-        return _map_calls(submit, fn, iterables, timeout, buffersize)
+        return map_calls(submit, fn, iterables, timeout, buffersize)
 
     def submit_many(
         self, fn: Callable[..., T], *iterables: Iterable[Any]
@@ -306,7 +210,7 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
         priority: int = 0,
         deadline: float | None = None,
         releases_gil: bool | None = None,
-    ) -> "ExecutorView":
+    ) -> ExecutorView:
         """View this executor as one whose calls are all run in a certain way.
 
         A view is an executor itself and leaves the arguments of the called functions alone. Views
@@ -343,7 +247,7 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
         if wait:
             self._workers.join()
 
-    def blocking(self) -> "Blocking":
+    def blocking(self) -> Blocking:
         """Announce that the current task is going to wait for something other than this executor.
 
         Until the `with` block ends, another thread may run in the task's stead. Outside of a task
@@ -367,178 +271,3 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
     def get_stats(self) -> dict[str, Any]:
         """Return the same as `stats` as a dict."""
         return asdict(self.stats())
-
-
-class AdaptiveThreadPool(WorkStealingExecutor):
-    """An executor that sets its number of threads by what it measures.
-
-    It begins with half as many threads again as there are cores (as many as the affinity mask and
-    the control group's quota leave to this process). While tasks wait for a thread and the threads
-    that there are wait for something other than processor or interpreter, it grows; while threads
-    have nothing to do, or only compete, it shrinks, slowly. Under a steady load the size is steady.
-
-    Args:
-        config: Options; an `AdaptiveConfig`, or any object with some of its attributes.
-        thread_name_prefix: What the names of the threads begin with.
-        initializer: Called at the start of each thread; if it raises, the executor is broken.
-        initargs: Arguments of the initializer.
-        topology: The processors that this process may use; by default found out.
-
-    Raises:
-        ValueError: If the options are out of their ranges.
-    """
-
-    def __init__(
-        self,
-        config: object | None = None,
-        thread_name_prefix: str = "",
-        initializer: Callable[..., object] | None = None,
-        initargs: tuple[Any, ...] = (),
-        *,
-        topology: Topology | None = None,
-    ) -> None:
-        self._config = AdaptiveConfig.of(config)
-        cores = (topology or read_topology()).cores
-        largest = self._config.max_workers or default_largest(cores)
-        self._bounds = Bounds(
-            smallest=min(self._config.min_workers, largest), largest=largest, cores=cores
-        )
-        self._governor: Governor | None = None
-        super().__init__(largest, thread_name_prefix, initializer, initargs)
-
-    def _begin(self) -> None:
-        self._local_queues = self._config.work_stealing_enabled
-        fixed = not self._config.cpu_aware_sizing and self._config.max_workers is not None
-        self._limit = self._max_workers if fixed else start(self._bounds)
-        super()._begin()
-        self._governor = Governor(self, self._bounds, self._config)
-        self._governing = self._governor.start(f"{self._prefix}_governor")
-
-    def _resize(self, size: int) -> None:
-        self._limit = size
-        self._set_limit(size)
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Accept no more calls, and let the threads end when the queue is empty.
-
-        Args:
-            wait: Return only when the threads have ended.
-            cancel_futures: Cancel the calls that no thread has taken yet.
-        """
-        super().shutdown(wait, cancel_futures=cancel_futures)
-        if wait and threading.current_thread() is not self._governing:
-            self._governing.join()
-
-    def get_stats(self) -> dict[str, Any]:
-        """Return `stats` as a dict, and what the measurements say.
-
-        Returns:
-            Besides the attributes of `ExecutorStats`: `size` (how many threads there should be),
-            `workload` (`"idle"`, `"cpu_bound"`, `"gil_bound"`, `"mixed"` or `"io_bound"`), `grown`
-            and `shrunk` (how often the size was changed), `cores`, and `gil_holding_functions` (how
-            many functions are known to hold the interpreter lock).
-        """
-        governor = self._governor
-        return super().get_stats() | (governor.stats() if governor is not None else {})
-
-
-class ExecutorView(futures.Executor):
-    """An executor whose calls are run in a certain way by another; see `with_options`.
-
-    It has no threads of its own: shutting it down, also at the end of a `with` block, does nothing.
-    """
-
-    def __init__(self, executor: WorkStealingExecutor, options: _core.CallOptions) -> None:
-        self._executor = executor
-        self._options = options
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> futures.Future[T]:
-        """Schedule `fn(*args, **kwargs)`."""
-        return self._executor._submit_with(self._options, fn, args, kwargs or None)
-
-    def submit_many(
-        self, fn: Callable[..., T], *iterables: Iterable[Any]
-    ) -> list[futures.Future[T]]:
-        """Schedule `fn` for each item of the iterables; see `WorkStealingExecutor.submit_many`."""
-        return self._executor._submit_all(self._options, fn, iterables)
-
-    def map(
-        self,
-        fn: Callable[..., T],
-        *iterables: Iterable[Any],
-        timeout: float | None = None,
-        chunksize: int = 1,  # noqa: ARG002 - threads need no chunks
-        buffersize: int | None = None,
-    ) -> Iterator[T]:
-        """Call `fn` with the items of the iterables; see `WorkStealingExecutor.map`."""
-        return self._executor._map_with(self._options, fn, iterables, timeout, buffersize)
-
-
-class Blocking:
-    """A section in which a task waits; see `WorkStealingExecutor.blocking`."""
-
-    def __init__(self, executor: WorkStealingExecutor) -> None:
-        self._executor = executor
-        self._counted = False
-
-    def __enter__(self) -> None:
-        """Let another thread run."""
-        self._counted = self._executor._set_blocked(blocked=True)
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc_value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Take the thread's place again."""
-        if self._counted:
-            self._executor._set_blocked(blocked=False)
-
-
-def _results(results: "_core.MapResults[T]") -> Iterator[T]:
-    try:
-        yield from results
-    finally:
-        results.cancel()
-
-
-def _map_calls(
-    submit: Callable[..., futures.Future[T]],
-    fn: Callable[..., T],
-    iterables: tuple[Iterable[Any], ...],
-    timeout: float | None,
-    buffersize: int | None,
-) -> Iterator[T]:
-    """Map by one submission for each call, at once or as far ahead as the buffer allows."""
-    end = None if timeout is None else time.monotonic() + timeout
-    arguments = zip(*iterables, strict=False)
-    first = arguments if buffersize is None else itertools.islice(arguments, buffersize)
-    pending = collections.deque(submit(fn, *args) for args in first)
-    return _call_results(submit, fn, arguments, pending, end)
-
-
-def _call_results(
-    submit: Callable[..., futures.Future[T]],
-    fn: Callable[..., T],
-    arguments: Iterator[tuple[Any, ...]],
-    pending: collections.deque[futures.Future[T]],
-    end: float | None,
-) -> Iterator[T]:
-    try:
-        while pending:
-            for args in itertools.islice(arguments, 1):
-                pending.append(submit(fn, *args))
-            yield _result_or_cancel(pending.popleft(), end)
-    finally:
-        for future in pending:
-            future.cancel()
-
-
-def _result_or_cancel(future: futures.Future[T], end: float | None) -> T:
-    """Wait for a result; what was not begun by the end is cancelled."""
-    try:
-        return future.result(None if end is None else end - time.monotonic())
-    finally:
-        future.cancel()
-        del future  # an exception would refer to it, and it to the exception

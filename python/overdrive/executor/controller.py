@@ -24,14 +24,18 @@ __all__ = ["Bounds", "Controller", "Sample", "Workload", "decide"]
 
 SATURATED = 0.5
 """From this fraction of knocks on, the interpreter lock is the bottleneck."""
-BUSY = 0.85
+BUSY = 0.93
 """From this fraction of the cores on, the processors are the bottleneck."""
 MOSTLY_BLOCKED = 0.75
 MOSTLY_COMPUTING = 0.75
 AGREEING = 5
-"""So many samples must ask for a smaller size before it is made smaller."""
+"""So many samples must ask for a smaller size before it is made smaller by a quarter."""
+AGREEING_TO_COMPETE = 2
+"""So many must, if the threads only compete; then it is made smaller by half."""
 DEADBAND = 0.2
-"""A size that is off by less than this fraction is right."""
+"""A size that is too large by less than this fraction is right."""
+STEP = 0.1
+"""A growth by less than this fraction is not worth it."""
 GAIN = 0.05
 """By this fraction the throughput must rise for a larger size to be kept."""
 TRIAL_TASKS = 2
@@ -185,7 +189,9 @@ def _wanted(controller: Controller, sample: Sample, bounds: Bounds) -> int:
             wanted = min(controller.size, bounds.cores)
         case _:
             computing = _share(sample.computing, sample.busy)
-            useful = math.ceil(bounds.cores / max(computing, bounds.cores / bounds.largest))
+            # The share is uncertain: of threads that hardly wait, one for each core is right.
+            share = 1.0 if computing >= MOSTLY_COMPUTING else computing
+            useful = math.ceil(bounds.cores / max(share, bounds.cores / bounds.largest))
             wanted = min(useful, _demand(sample))
             if _is_saturated(sample, bounds):
                 wanted = min(wanted, controller.size)
@@ -238,7 +244,7 @@ def _grow(controller: Controller, wanted: int, sample: Sample) -> Controller:
     size = min(wanted, 2 * controller.size)
     if controller.ceiling is not None:
         size = min(size, controller.ceiling)
-    enough = max(controller.size + 1, math.ceil(controller.size * (1.0 + DEADBAND)))
+    enough = max(controller.size + 1, math.ceil(controller.size * (1.0 + STEP)))
     if sample.queued == 0 or size < enough:
         return replace(controller, shrink_votes=0)
     trial = controller.trial or Trial(size=controller.size, rate=_rate(sample))
@@ -246,11 +252,13 @@ def _grow(controller: Controller, wanted: int, sample: Sample) -> Controller:
 
 
 def _vote(controller: Controller, wanted: int) -> Controller:
-    """Shrink by a quarter of the way once enough samples agree that there are too many."""
+    """Shrink part of the way once enough samples agree that there are too many."""
     if wanted > controller.size * (1.0 - DEADBAND):
         return replace(controller, shrink_votes=0)
+    competing = controller.workload in {Workload.GIL_BOUND, Workload.CPU_BOUND}
     votes = controller.shrink_votes + 1
-    if votes < AGREEING:
+    if votes < (AGREEING_TO_COMPETE if competing else AGREEING):
         return replace(controller, shrink_votes=votes)
-    size = controller.size - max(1, (controller.size - wanted) // 4)
+    surplus = controller.size - wanted
+    size = controller.size - max(1, surplus // (2 if competing else 4))
     return replace(controller, size=size, shrink_votes=0)

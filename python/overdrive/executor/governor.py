@@ -5,17 +5,17 @@ import threading
 import time
 import weakref
 from collections.abc import Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overdrive import _core
-from overdrive._controller import Bounds, Controller, Sample, Workload, decide
+from overdrive.executor.controller import Bounds, Controller, Sample, Workload, decide
 
 if TYPE_CHECKING:
-    from overdrive.executor import AdaptiveThreadPool
+    from overdrive.executor.adaptive import AdaptiveConfig, AdaptiveThreadPool
 
-__all__ = ["AdaptiveConfig", "Governor", "HoldingProfile"]
+__all__ = ["Governor", "HoldingProfile", "ThreadClock"]
 
 KNOCK_SECONDS = 0.01
 """How often the thread wants the interpreter, to see whether it is let in."""
@@ -28,50 +28,6 @@ MOST_THREADS = 16
 """Of more threads than about this, some are asked for their time, and stand for all."""
 GIL_HOLDERS = 2
 """So many tasks that hold the interpreter lock may run at a time: one, and one to follow it."""
-
-
-@dataclass(slots=True, kw_only=True)
-class AdaptiveConfig:
-    """Options of `AdaptiveThreadPool`. Any object with some of these attributes serves as well.
-
-    Attributes:
-        min_workers: The least number of threads.
-        max_workers: The greatest number of threads; `None` means 32 for each core, at most 256.
-        cpu_aware_sizing: Change the number of threads by what is measured. Otherwise it stays at
-            `max_workers`, or at half as many again as there are cores.
-        work_stealing_enabled: Let tasks submitted by tasks wait with their own thread, which takes
-            the newest first, until another thread steals them. Otherwise they wait in one queue
-            with all others.
-        gil_aware_scheduling: On a build with the global interpreter lock, keep tasks that hold it
-            from occupying more than two threads, so that the others are free for tasks that do not.
-
-    Raises:
-        ValueError: If the numbers of threads are out of order.
-    """
-
-    min_workers: int = 1
-    max_workers: int | None = None
-    cpu_aware_sizing: bool = True
-    work_stealing_enabled: bool = True
-    gil_aware_scheduling: bool = True
-
-    def __post_init__(self) -> None:
-        """Check the numbers of threads."""
-        if self.min_workers < 1:
-            raise ValueError(f"min_workers must be at least 1, got {self.min_workers!r}")
-        if self.max_workers is not None and self.max_workers < self.min_workers:
-            raise ValueError(
-                f"max_workers must be at least {self.min_workers}, got {self.max_workers!r}"
-            )
-
-    @classmethod
-    def of(cls, options: object | None) -> "AdaptiveConfig":
-        """Take the attributes that an object has."""
-        if isinstance(options, cls):
-            return options
-        names = [each.name for each in fields(cls) if hasattr(options, each.name)]
-        given: dict[str, Any] = {name: getattr(options, name) for name in names}
-        return cls(**given)
 
 
 @dataclass(slots=True)
@@ -110,7 +66,9 @@ class HoldingProfile:
 class Governor:
     """Measures one executor and sets its size, on a thread of its own. Does not keep it alive."""
 
-    def __init__(self, pool: "AdaptiveThreadPool", bounds: Bounds, config: AdaptiveConfig) -> None:
+    def __init__(
+        self, pool: "AdaptiveThreadPool", bounds: Bounds, config: "AdaptiveConfig"
+    ) -> None:
         self._pool = weakref.ref(pool)
         self._bounds = bounds
         self._resizes = config.cpu_aware_sizing
@@ -257,8 +215,3 @@ def _processor_seconds(number: int) -> float:
         return time.clock_gettime((~number << 3) | 6)
     except OSError:
         return 0.0
-
-
-def default_largest(cores: int) -> int:
-    """The greatest number of threads if nothing is said: what waits for I/O needs many."""
-    return max(cores, min(256, 32 * cores))
