@@ -11,9 +11,10 @@ that compute share the processors, and threads that hold the interpreter lock sh
 another thread adds nothing but switches.
 
 The size that keeps the processors busy follows from the blocked fraction (Goetz et al., Java
-Concurrency in Practice, 2006, section 8.2): `cores / (1 - blocked)`. It is approached by doubling,
-so that a change is followed within a few samples, and left slowly, one step after several samples
-that agree, so that a steady load has a steady size. A growth that brings nothing is taken back.
+Concurrency in Practice, 2006, section 8.2): `cores / (1 - blocked)`. It is approached by doubling
+(by four if the threads do little but wait), so that a change is followed within a few samples, and
+left slowly, part of the way after several samples that agree, so that a steady load has a steady
+size. A growth that brings nothing is taken back.
 """
 
 import enum
@@ -37,7 +38,9 @@ DEADBAND = 0.2
 STEP = 0.1
 """A growth by less than this fraction is not worth it."""
 GAIN = 0.05
-"""By this fraction the throughput must rise for a larger size to be kept."""
+"""A throughput that rose by less than this fraction did not rise."""
+JUSTIFIED = 1.25
+"""By this factor a size may exceed what the throughput has grown in proportion to."""
 TRIAL_TASKS = 2
 """So many tasks for each thread must have ended before a larger size is judged."""
 TRIAL_SECONDS = 5.0
@@ -232,16 +235,25 @@ def _judge_trial(controller: Controller, sample: Sample) -> Controller:
     if trial.completed < TRIAL_TASKS * controller.size and trial.seconds < TRIAL_SECONDS:
         return replace(controller, trial=trial)
     # With an empty queue the throughput is what is asked for, and says nothing about the size.
-    if sample.queued == 0 or trial.completed >= (1.0 + GAIN) * trial.rate * trial.seconds:
+    justified = _justified(trial) if sample.queued > 0 else math.inf
+    if controller.size <= JUSTIFIED * justified:
         return replace(controller, trial=None)
-    return replace(
-        controller, size=trial.size, ceiling=trial.size, trial=None, patience=RETRY_SECONDS
-    )
+    size = math.ceil(justified)
+    return replace(controller, size=size, ceiling=size, trial=None, patience=RETRY_SECONDS)
+
+
+def _justified(trial: Trial) -> float:
+    """The size that the throughput has grown in proportion to."""
+    if trial.rate <= 0.0 or trial.seconds <= 0.0:
+        return math.inf
+    gain = trial.completed / trial.seconds / trial.rate
+    return trial.size * (gain if gain >= 1.0 + GAIN else 1.0)
 
 
 def _grow(controller: Controller, wanted: int, sample: Sample) -> Controller:
     """Grow towards the wanted size, if tasks wait for threads."""
-    size = min(wanted, 2 * controller.size)
+    factor = 4 if controller.workload is Workload.IO_BOUND else 2
+    size = min(wanted, factor * controller.size)
     if controller.ceiling is not None:
         size = min(size, controller.ceiling)
     enough = max(controller.size + 1, math.ceil(controller.size * (1.0 + STEP)))

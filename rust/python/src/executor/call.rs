@@ -21,6 +21,9 @@ pub struct Call {
     pub args: Args,
     pub kwargs: Option<Py<PyDict>>,
     pub context: Context,
+    /// The context is that of many calls, each of which runs in a copy. It is made by who runs the
+    /// call, in whose cache it then is.
+    pub shares_context: bool,
     pub terms: Terms,
 }
 
@@ -74,7 +77,13 @@ impl Call {
         }
         let function = self.function.bind(py);
         let kwargs = self.kwargs.as_ref().map(|kwargs| kwargs.bind(py));
-        self.context.run(py, || match &self.args {
+        let copy = if self.shares_context {
+            Some(self.context.copy(py)?)
+        } else {
+            None
+        };
+        let context = copy.as_ref().unwrap_or(&self.context);
+        context.run(py, || match &self.args {
             Args::One(argument) => function.call1((argument,)),
             Args::Tuple(arguments) => function.call(arguments.bind(py), kwargs),
         })

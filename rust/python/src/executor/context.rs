@@ -22,6 +22,11 @@ impl Context {
         copy.map(|copy| Self(copy.unbind()))
     }
 
+    /// Another reference to the same context.
+    pub fn share(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
     pub fn object(&self) -> &Py<PyAny> {
         &self.0
     }

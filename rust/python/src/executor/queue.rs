@@ -125,6 +125,7 @@ impl Queue {
             args: Args::Tuple(args),
             kwargs,
             context: Context::copy_current(py)?,
+            shares_context: false,
             terms,
         })
     }
@@ -287,13 +288,15 @@ impl Queue {
         let given = options.map(Bound::get);
         let future_type = self.future_type.bind(py);
         let terms = self.terms(py, function.as_unbound(), given);
+        let context = Context::copy_current(py)?;
         let mut futures = Vec::new();
         for argument in arguments.try_iter()? {
             let call = Call {
                 function: function.clone().unbind(),
                 args: Args::of_many(argument?, unary)?,
                 kwargs: None,
-                context: Context::copy_current(py)?,
+                context: context.share(py),
+                shares_context: true,
                 terms,
             };
             if self.executor.bound().is_some() || given.is_some_and(|o| o.key.is_some()) {
