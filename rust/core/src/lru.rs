@@ -110,6 +110,7 @@ pub struct Lru<K, V> {
     tags: Option<Box<Tags>>,
     loads: Loads,
     stats: Stats,
+    departed: u64,
 }
 
 impl<K, V> Lru<K, V> {
@@ -130,6 +131,7 @@ impl<K, V> Lru<K, V> {
             tags: None,
             loads: Loads::default(),
             stats: Stats::default(),
+            departed: 0,
         }
     }
 
@@ -388,6 +390,7 @@ impl<K, V> Lru<K, V> {
             Reason::Expired => self.stats.expirations += 1,
             Reason::Replaced | Reason::Removed => {}
         }
+        self.departed += 1;
         self.size -= self.size_of(index);
         if let Some(deadlines) = &mut self.deadlines {
             deadlines.remove(index);
@@ -440,6 +443,7 @@ impl<K, V> Lru<K, V> {
     #[must_use = "drop what left after the call, outside the lock"]
     pub fn clear(&mut self) -> Vec<(K, V)> {
         self.loads.change_all();
+        self.departed += self.records.len() as u64;
         self.table = HashTable::new();
         self.size = 0.0;
         if let Some(sizes) = &mut self.sizes {
@@ -492,6 +496,7 @@ impl<K, V> Lru<K, V> {
             tags: self.tags.clone(),
             loads: Loads::default(),
             stats: Stats::default(),
+            departed: 0,
         }
     }
 
@@ -505,6 +510,12 @@ impl<K, V> Lru<K, V> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.records.is_empty()
+    }
+
+    /// How many entries have left, for whatever reason.
+    #[must_use]
+    pub fn departed(&self) -> u64 {
+        self.departed
     }
 
     /// The sum of all sizes.

@@ -63,6 +63,12 @@ impl Order {
         (self.first != NIL).then_some(self.first)
     }
 
+    /// The last entry.
+    #[must_use]
+    pub fn last(&self) -> Option<Index> {
+        (self.last != NIL).then_some(self.last)
+    }
+
     /// Append an entry that is not in the list.
     #[inline]
     pub fn push_back(&mut self, links: &mut impl Links, index: Index) {

@@ -3,7 +3,9 @@
 //! Entries with the cache's own time to live expire in the order in which they were set, so a list
 //! is enough for them. Entries with a time to live of their own are in a heap as well as in the
 //! table of times; a heap item whose entry has since been set anew or removed is recognised when
-//! it comes up, because the table then says something else.
+//! it comes up, because the table then says something else. So are the few entries with the common
+//! time to live that would expire before one that was set earlier: the clock went back, or stood
+//! still for one of several threads.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -136,7 +138,11 @@ impl Deadlines {
     /// Give an entry a deadline in place of the one it has.
     pub fn set(&mut self, index: Index, deadline: Deadline) {
         self.remove(index);
-        let time = deadline.time();
+        let mut time = deadline.time();
+        if time.is_nan() {
+            // Past at any time.
+            time = f64::NEG_INFINITY;
+        }
         if time == f64::INFINITY {
             return;
         }
@@ -145,7 +151,7 @@ impl Deadlines {
             self.grow(place + 1);
         }
         self.timings.0[place].time = time;
-        if let Deadline::Own(_) = deadline {
+        if matches!(deadline, Deadline::Own(_)) || self.is_before_last(time) {
             self.timings.0[place].link = OWN;
             self.owners += 1;
             self.own.push(Reverse(Due(time, index)));
@@ -153,6 +159,13 @@ impl Deadlines {
         } else {
             self.common.push_back(&mut self.timings, index);
         }
+    }
+
+    /// Whether a time does not belong at the end of the list of common deadlines.
+    fn is_before_last(&self, time: f64) -> bool {
+        self.common
+            .last()
+            .is_some_and(|last| time < self.time(last))
     }
 
     /// Grow large tables by a quarter, like the slab they belong to.
@@ -174,23 +187,26 @@ impl Deadlines {
         self.timings.0[index as usize] = Timing::NEVER;
     }
 
-    /// An entry whose deadline is past; `None` if no such entry is known.
+    /// The entry whose deadline was the first to be past; `None` if no deadline is.
     ///
     /// The caller removes the entry before asking again.
     pub fn next_past(&mut self, now: f64) -> Option<Index> {
-        let first = self.common.first();
-        if let Some(index) = first.filter(|&index| self.get(index).is_past(now)) {
-            return Some(index);
-        }
+        let (common, own) = (self.common.first(), self.first_own());
+        let first = match (common, own) {
+            (Some(common), Some(own)) if self.time(own) < self.time(common) => Some(own),
+            (Some(common), _) => Some(common),
+            (None, own) => own,
+        };
+        first.filter(|&index| self.get(index).is_past(now))
+    }
+
+    /// The entry with the first deadline in the heap, rid of items that mean nothing any more.
+    fn first_own(&mut self) -> Option<Index> {
         while let Some(Reverse(Due(time, index))) = self.own.peek() {
-            let (due, index) = (Deadline::Own(*time), *index);
-            if !due.is_past(now) {
-                return None;
+            if self.get(*index) == Deadline::Own(*time) {
+                return Some(*index);
             }
             self.own.pop();
-            if matches!(self.get(index), deadline @ Deadline::Own(_) if deadline.is_past(now)) {
-                return Some(index);
-            }
         }
         None
     }
