@@ -5,7 +5,6 @@ import functools
 import inspect
 import logging
 import sys
-import threading
 import weakref
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
@@ -22,26 +21,33 @@ _log = logging.getLogger(__name__)
 class _TaskFlight(Flight):
     """The making of one value by a task of its own."""
 
-    __slots__ = ("_table", "_task", "_waiters")
+    __slots__ = ("_landed", "_table", "_task", "_waiters")
 
-    def begin(self, table: "_Table", make: Callable[[], Awaitable[Any]], terms: Terms) -> None:
+    def begin(self, table: "_Table", make: Callable[[], Awaitable[Any]]) -> None:
         """Start the task, which no waiter's cancellation reaches."""
         self._table = table
         self._waiters = 0
-        table[self.key] = self
-        self._task = asyncio.get_running_loop().create_task(self._make(make, terms))
-
-    async def _make(self, make: Callable[[], Awaitable[Any]], terms: Terms) -> Any:
+        self._landed = False
         try:
-            with self.entered():
-                value = find(self.cache, self.key)
-                if value is ABSENT:
-                    value = await make()
-                    self.store(value, terms)
-            return value
-        finally:
+            table[self.key] = self
+            self._task = asyncio.get_running_loop().create_task(self._make(make))
+        except BaseException:
             self.end()
-            self._leave()
+            raise
+        # Not at the end of the coroutine, which a cancellation may keep from ever beginning.
+        self._task.add_done_callback(self._land)
+
+    def is_joinable(self) -> bool:
+        """Whether it is on its way to a value that is still wanted."""
+        return not self._landed and self.is_current()
+
+    async def _make(self, make: Callable[[], Awaitable[Any]]) -> Any:
+        with self.entered():
+            value = find(self.cache, self.key)
+            if value is ABSENT:
+                value = await make()
+                self.store(value)
+        return value
 
     async def join(self) -> Any:
         """Wait for the value; when nobody does any more, the task is cancelled."""
@@ -55,6 +61,11 @@ class _TaskFlight(Flight):
                     # Nobody may join a task that is being cancelled.
                     self._leave()
                     self._task.cancel()
+
+    def _land(self, _: asyncio.Task[Any]) -> None:
+        self._landed = True
+        self.end()
+        self._leave()
 
     def _leave(self) -> None:
         if self._table.get(self.key) is self:
@@ -71,7 +82,6 @@ class _TaskFlights:
         self._tables: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Table] = (
             weakref.WeakKeyDictionary()
         )
-        self._lock = threading.Lock()
 
     async def load(
         self, cache: Any, key: Hashable, make: Callable[[], Awaitable[Any]], terms: Terms
@@ -79,15 +89,14 @@ class _TaskFlights:
         """Have a value made and stored, or wait for who does."""
         table = self._of_this_loop()
         flight = table.get(key)
-        if flight is None or not flight.is_current():
-            flight = _TaskFlight(cache, key)
-            flight.begin(table, make, terms)
+        if flight is None or not flight.is_joinable():
+            flight = _TaskFlight(cache, key, terms)
+            flight.begin(table, make)
         return await flight.join()
 
     def _of_this_loop(self) -> _Table:
-        loop = asyncio.get_running_loop()
-        with self._lock:
-            return self._tables.setdefault(loop, {})
+        # Without a lock: this is one operation on a dictionary.
+        return self._tables.setdefault(asyncio.get_running_loop(), {})
 
 
 class _Loads:

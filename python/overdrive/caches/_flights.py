@@ -11,8 +11,15 @@ before the change.
 
 A flight whose making waits for another flight is *blocked* by it. Flights that block each other in
 a circle would wait for ever, the shortest circle being a function that needs its own result. Each
-flight therefore runs with its name in a context variable, which tasks inherit; before a flight
-waits for another it is noted as blocked, unless that closes a circle, which raises.
+flight therefore runs with its name in a context variable, which tasks inherit. Before a flight
+waits for another, or makes its value in the middle of its own, it is noted as blocked; then it
+follows who is blocked by whom, and raises if that leads back to itself. Of several flights that
+close a circle at the same moment each has been noted before any looks, so at least one sees it.
+There is no lock: a garbage collection or a fork may come at any step.
+
+A key may raise whenever it is hashed or compared, and a signal may end a leader anywhere. So a
+flight lands whatever happens, and one that has landed and is still in the table is worth as much as
+a free place.
 """
 
 import os
@@ -35,9 +42,6 @@ ABSENT: Any = object()
 
 _inside: ContextVar[tuple["Flight", ...]] = ContextVar("overdrive_flights", default=())
 
-# Guards `blockers` of all flights; nothing of the user's runs while it is held.
-_circles = threading.Lock()
-
 
 class Terms:
     """How a loaded value is stored."""
@@ -48,7 +52,11 @@ class Terms:
         self, ttl: float | timedelta | None = None, tags: Iterable[str] | None = None
     ) -> None:
         self.ttl = ttl
-        self.tags = tags
+        # For each who asks whether they were invalidated, and before anything is made in vain.
+        self.tags = (tags,) if isinstance(tags, str) else tuple(tags or ())
+        for tag in self.tags:
+            if not isinstance(tag, str):
+                raise TypeError(f"tags must be strings, got {tag!r}")
 
 
 def find(cache: "Cache[Any, Any]", key: Hashable) -> Any:
@@ -59,21 +67,23 @@ def find(cache: "Cache[Any, Any]", key: Hashable) -> Any:
 class Flight:
     """The making of one value."""
 
-    __slots__ = ("blockers", "cache", "key", "ticket")
+    __slots__ = ("blockers", "cache", "key", "terms", "ticket")
 
-    def __init__(self, cache: "Cache[Any, Any]", key: Hashable) -> None:
+    def __init__(self, cache: "Cache[Any, Any]", key: Hashable, terms: Terms) -> None:
         self.cache = cache
         self.key = key
+        self.terms = terms
         self.ticket = cache._begin_load()
         self.blockers: list[Flight] = []
 
     def is_current(self) -> bool:
         """Whether nothing has changed since it began."""
-        return self.cache._is_current(self.key, self.ticket)
+        return self.cache._is_current(self.key, self.ticket, self.terms.tags)
 
-    def store(self, value: Any, terms: Terms) -> None:
+    def store(self, value: Any) -> None:
         """Store the value that was made, unless something has changed."""
-        self.cache._store_loaded(self.key, value, self.ticket, terms.ttl, terms.tags)
+        ttl, tags = self.terms.ttl, self.terms.tags
+        self.cache._store_loaded(self.key, value, self.ticket, ttl, tags)
 
     def end(self) -> None:
         """Give the ticket back."""
@@ -100,18 +110,16 @@ class Flight:
             yield
             return
         waiting = chain[-1]
-        with _circles:
+        waiting.blockers.append(self)
+        try:
             if self._leads_to(set(chain)):
                 raise RuntimeError(
                     f"the value of {waiting.key!r} needs the value of {self.key!r}, "
                     "which is waiting for it"
                 )
-            waiting.blockers.append(self)
-        try:
             yield
         finally:
-            with _circles:
-                waiting.blockers.remove(self)
+            waiting.blockers.remove(self)
 
     def _leads_to(self, flights: "set[Flight]") -> bool:
         """Whether this flight is, or is blocked by, one of some flights."""
@@ -130,24 +138,41 @@ class Flight:
 class _ThreadFlight(Flight):
     """The making of one value by one thread."""
 
-    __slots__ = ("_landing", "error", "process", "value")
+    __slots__ = ("_landed", "_landing", "_process", "error", "value")
 
-    def __init__(self, cache: "Cache[Any, Any]", key: Hashable) -> None:
-        super().__init__(cache, key)
-        self.process = os.getpid()
+    def __init__(self, cache: "Cache[Any, Any]", key: Hashable, terms: Terms) -> None:
+        super().__init__(cache, key, terms)
         self.value: Any = ABSENT
         self.error: BaseException | None = None
+        self._process = os.getpid()
+        self._landed = False
         self._landing = threading.Lock()
         self._landing.acquire()
 
+    def is_joinable(self) -> bool:
+        """Whether it is on its way to a value that is still wanted."""
+        # One of another process was left behind by a fork.
+        return not self._landed and self._process == os.getpid() and self.is_current()
+
     def land(self) -> None:
         """Wake who waits."""
+        self._landed = True
         self._landing.release()
+        self.end()
 
-    def wait(self) -> None:
-        """Wait until the flight has landed."""
+    def wait(self) -> Any:
+        """Wait until it has landed. Return the value, `ABSENT` if its making was interrupted."""
         with self.awaited(), self._landing:
             pass
+        value, error = self.value, self.error
+        # An error refers to the frames it went through, which must not refer to the error.
+        del self
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error
 
 
 class Flights:
@@ -160,37 +185,42 @@ class Flights:
         self, cache: "Cache[Any, Any]", key: Hashable, make: Callable[[], Any], terms: Terms
     ) -> Any:
         """Make a value and store it, or wait for who does."""
-        while True:
-            current = self._table.get(key)
-            # One of another process was left behind by a fork.
-            if current is not None and current.process == os.getpid() and current.is_current():
-                current.wait()
-                if current.error is not None:
-                    raise current.error
-                if current.value is not ABSENT:
-                    return current.value
-                # Whoever was making it has been interrupted.
-                continue
-            flight = _ThreadFlight(cache, key)
+        value = ABSENT
+        while value is ABSENT:
+            flight = self._table.get(key)
             try:
-                if self._enter(current, flight):
-                    return self._lead(flight, make, terms)
+                if flight is not None and flight.is_joinable():
+                    value = flight.wait()
+                else:
+                    value = self._fly(flight, _ThreadFlight(cache, key, terms), make)
             finally:
-                flight.end()
+                # As above.
+                del flight
+        return value
 
-    def _enter(self, current: _ThreadFlight | None, flight: _ThreadFlight) -> bool:
-        """Take the free place of a flight, or that of one that is no longer good."""
-        if current is None:
-            return self._table.register(flight.key, flight)
-        return self._table.compare_and_set(flight.key, current, flight)
-
-    def _lead(self, flight: _ThreadFlight, make: Callable[[], Any], terms: Terms) -> Any:
+    def _fly(
+        self, before: _ThreadFlight | None, flight: _ThreadFlight, make: Callable[[], Any]
+    ) -> Any:
+        """Make the value, or return `ABSENT` if somebody else has begun to."""
         try:
-            with flight.entered():
+            return self._lead(flight, make) if self._enter(before, flight) else ABSENT
+        finally:
+            flight.land()
+            del before, flight
+
+    def _enter(self, before: _ThreadFlight | None, flight: _ThreadFlight) -> bool:
+        """Take the free place of a flight, or that of one that is no longer good."""
+        if before is None:
+            return self._table.register(flight.key, flight)
+        return self._table.compare_and_set(flight.key, before, flight)
+
+    def _lead(self, flight: _ThreadFlight, make: Callable[[], Any]) -> Any:
+        try:
+            with flight.awaited(), flight.entered():
                 value = find(flight.cache, flight.key)
                 if value is ABSENT:
                     value = make()
-                    flight.store(value, terms)
+                    flight.store(value)
             flight.value = value
         except Exception as error:
             flight.error = error
@@ -198,5 +228,8 @@ class Flights:
         else:
             return value
         finally:
-            self._table.pop_if(flight.key, lambda entered: entered is flight)
-            flight.land()
+            self._leave(flight)
+            del flight
+
+    def _leave(self, flight: _ThreadFlight) -> None:
+        self._table.pop_if(flight.key, lambda entered: entered is flight)

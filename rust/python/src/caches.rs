@@ -779,11 +779,17 @@ impl PyCache {
     }
 
     /// Whether a load with this ticket is still about what the cache would hold.
-    fn _is_current(&self, key: &Bound<'_, PyAny>, ticket: u64) -> PyResult<bool> {
+    fn _is_current(
+        &self,
+        key: &Bound<'_, PyAny>,
+        ticket: u64,
+        tags: &Bound<'_, PyAny>,
+    ) -> PyResult<bool> {
         #[allow(clippy::cast_sign_loss)] // a hash is a bit pattern
         let hash = key.hash()? as u64;
         let ticket = Ticket::from_number(ticket);
-        Ok(self.engine.write().is_current(ticket, hash, &[]))
+        let tags = tag_names(tags)?;
+        Ok(self.engine.write().is_current(ticket, hash, &tags))
     }
 
     /// Stores a loaded value, unless it is stale; says whether it did.
