@@ -2,9 +2,10 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyNone, PyString, PyTuple};
 
 use crate::caches::PyCache;
+use crate::call::{call, call_with};
 use crate::key::Separator;
 
 #[allow(clippy::struct_excessive_bools)] // independent options
@@ -31,7 +32,7 @@ impl PyCachedCall {
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         if let Some(key) = &self.key {
-            return key.bind(args.py()).call(args, kwargs);
+            return call_with(key.bind(args.py()), args, kwargs);
         }
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
         if kwargs.is_some() || self.typed {
@@ -153,7 +154,9 @@ impl PyCachedCall {
         if let Some(value) = self.find(&key)? {
             return Ok(value);
         }
-        self.miss.bind(args.py()).call1((key, args, kwargs))
+        let none = PyNone::get(args.py()).to_owned().into_any();
+        let kwargs = kwargs.map_or(&none, |kwargs| kwargs.as_any());
+        call(self.miss.bind(args.py()), [&key, args.as_any(), kwargs])
     }
 
     #[pyo3(signature = (*args, **kwargs))]

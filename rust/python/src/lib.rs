@@ -8,6 +8,7 @@ mod buffer;
 mod cache_state;
 mod cached;
 mod caches;
+mod call;
 mod entries;
 mod error;
 mod executor;

@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyIterator, PyList, PyMapping, PyTuple, PyType};
 
 use crate::argument::{alias, expected_len, for_each_pair, size, Given};
+use crate::call::call;
 use crate::entries::Entries;
 use crate::flight::Flights;
 use crate::table::{attempts, Lookup};
@@ -68,7 +69,7 @@ impl PyRegistry {
                 (None, Some(default)) => default,
                 (None, None) => return Err(missing(key)),
             };
-            let new = function.call1((base,))?.unbind();
+            let new = call(function, [base])?.unbind();
             let stored = match &current {
                 Some(current) => self.entries.swap(key, current, new.clone_ref(py))?,
                 None => self.entries.add(key, new.clone_ref(py))?.is_none(),
@@ -235,7 +236,7 @@ impl PyRegistry {
             if let Some(found) = self.entries.find(key)? {
                 return Ok(found);
             }
-            let made = factory.call0()?.unbind();
+            let made = call(factory, [])?.unbind();
             let refused = self.entries.add(key, made.clone_ref(key.py()))?;
             return Ok(refused.map_or(made, |(stored, _)| stored));
         }
@@ -285,7 +286,7 @@ impl PyRegistry {
             let Some(current) = self.entries.find(key)? else {
                 return Ok(default);
             };
-            if !predicate.call1((&current,))?.is_truthy()? {
+            if !call(predicate, [current.bind(key.py())])?.is_truthy()? {
                 return Ok(default);
             }
             if let Some(taken) = self.entries.take_if(key, |value| value.is(&current))? {

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::call::call;
 use crate::registry::PyRegistry;
 
 /// What happened to one key.
@@ -184,7 +185,7 @@ impl Watchers {
                 continue;
             }
             let told = match &change {
-                Ok(change) => callback.call1(py, (change,)).map(drop),
+                Ok(change) => call(callback.bind(py), [change.bind(py)]).map(drop),
                 Err(error) => Err(error.clone_ref(py)),
             };
             if let Err(error) = told {
