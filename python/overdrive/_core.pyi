@@ -64,7 +64,7 @@ class Cache(Generic[_K, _V]):
         """What the sizes of all values add up to, expired ones removed."""
     def get(self, key: _K, default: Any = None) -> Any:
         """Return the value of a key, or `default`; `__missing__` is not asked."""
-    def pop(self, key: _K, *default: Any) -> Any:
+    def pop(self, key: _K, default: Any = ...) -> Any:
         """Remove a key and return its value.
 
         Raises:

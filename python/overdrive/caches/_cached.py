@@ -4,6 +4,7 @@ import functools
 import inspect
 import logging
 import math
+import os
 import threading
 import time
 import types
@@ -90,8 +91,9 @@ def cached(
     wait for it and not stored. A function that needs its own result, with the same arguments,
     raises `RuntimeError`.
 
-    A method has a cache for each instance, which goes when the instance goes. Instances must allow
-    weak references; they need not be hashable.
+    A method has a cache for each instance, which goes when the instance goes; a result that refers
+    to its instance keeps it until the result is forgotten. Instances must allow weak references;
+    they need not be hashable.
 
     Results are shared, not copied: do not change them. The decorated function has `cache`,
     `cache_info()`, `cache_clear()`, `cache_key(*args, **kwargs)`, `invalidate(*args, **kwargs)` and
@@ -168,13 +170,14 @@ def _decorate(options: Options, function: Callable[..., Any]) -> Any:
 class Box:
     """A result with what else is known of it, where that is asked for."""
 
-    __slots__ = ("_claim", "due", "error", "value")
+    __slots__ = ("_claim", "_process", "due", "error", "value")
 
     def __init__(self, value: Any, error: Exception | None, due: float) -> None:
         self.value = value
         self.error = error
         self.due = due
         """When it is to be made anew, by the monotonic clock."""
+        self._process = os.getpid()
         self._claim = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,7 +185,13 @@ class Box:
 
     def claim(self) -> bool:
         """Whether the caller is the one who makes it anew."""
-        if time.monotonic() < self.due or not self._claim.acquire(blocking=False):
+        if time.monotonic() < self.due:
+            return False
+        if self._process != os.getpid():
+            # Who claimed it before a fork does not make it here.
+            self._process = os.getpid()
+            self._claim = threading.Lock()
+        if not self._claim.acquire(blocking=False):
             return False
         # It may have been postponed between the two questions.
         if time.monotonic() >= self.due:

@@ -84,11 +84,11 @@ class Cache(_core.Cache[K, V], MutableMapping[K, V]):
         listener: Listener | None,
         **times: Any,
     ) -> None:
+        sized = getsizeof is not None or self.getsizeof is not Cache.getsizeof
+        self._set_up(maxsize, hooks=self._hooks, sized=sized, listener=listener, **times)
         if getsizeof is not None:
             self.getsizeof = getsizeof  # type: ignore[assignment,method-assign]
-        sized = self.getsizeof is not Cache.getsizeof
         self._flights = Flights()
-        self._set_up(maxsize, hooks=self._hooks, sized=sized, listener=listener, **times)
 
     def __missing__(self, key: K) -> V:
         """Return, or raise, what a look-up of an absent key should."""
@@ -217,6 +217,7 @@ class TTLCache(Cache[K, V]):
         listener: As for `LRUCache`.
 
     Raises:
+        TypeError: If `ttl` is neither a number nor a `timedelta`.
         ValueError: If `maxsize` is negative.
     """
 
@@ -229,6 +230,8 @@ class TTLCache(Cache[K, V]):
         *,
         listener: Listener | None = None,
     ) -> None:
+        if ttl is None:
+            raise TypeError("ttl must be a number or a timedelta, got None")
         self._begin(maxsize, getsizeof, listener, ttl=ttl, timer=_core.Timer(timer))
 
     @property

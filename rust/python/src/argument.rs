@@ -55,6 +55,18 @@ pub fn expected_len(source: &Bound<'_, PyAny>) -> usize {
     }
 }
 
+/// A number of any kind. An integer that is too large for a float is infinite.
+pub fn number(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    match value.extract::<f64>() {
+        Err(error) if error.is_instance_of::<PyOverflowError>(value.py()) => Ok(if value.lt(0)? {
+            f64::NEG_INFINITY
+        } else {
+            f64::INFINITY
+        }),
+        number => number,
+    }
+}
+
 /// Call `each` for the pairs of what `dict.update` accepts.
 pub fn for_each_pair<'py>(
     source: &Bound<'py, PyAny>,

@@ -11,9 +11,11 @@ use pyo3::exceptions::{PyKeyError, PyRuntimeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyInt, PyList, PyTuple, PyType};
+use pyo3::types::{PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
-use crate::key::{Key, Probe};
+use crate::argument::{number, Given};
+use crate::call::call;
+use crate::key::{Key, Probe, MAX_ATTEMPTS};
 use crate::lock::{Clearable, Guard, Locked};
 use crate::timer::{seconds, Clock, Moment, PyTimer};
 
@@ -167,23 +169,28 @@ impl PyCache {
         })
     }
 
-    /// The size of a value.
-    fn size(slf: &Bound<'_, Self>, setup: &Setup, value: &Bound<'_, PyAny>) -> PyResult<f64> {
-        let this = slf.get();
-        let mut size: f64 = 1.0;
-        if setup.sized {
-            let given = slf
-                .getattr(intern!(slf.py(), "getsizeof"))?
-                .call1((value,))?;
-            size = given.extract()?;
-            if !given.is_instance_of::<PyInt>() {
-                this.whole.store(false, Ordering::Relaxed);
-            }
-            if size.is_nan() || size < 0.0 {
-                return Err(PyValueError::new_err("value size must be non-negative"));
-            }
+    /// The size of a value; `None` if no cache of this size can hold it.
+    fn size(
+        slf: &Bound<'_, Self>,
+        setup: &Setup,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<f64>> {
+        if !setup.sized {
+            return Ok((setup.limit >= 1.0).then_some(1.0));
         }
-        Ok(size)
+        let given = call(&slf.getattr(intern!(slf.py(), "getsizeof"))?, [value])?;
+        let size = number(&given)?;
+        if size.is_nan() || size < 0.0 {
+            return Err(PyValueError::new_err("value size must be non-negative"));
+        }
+        // The rest of an infinite size could not be told.
+        if size > setup.limit || size == f64::INFINITY {
+            return Ok(None);
+        }
+        if !given.is_instance_of::<PyInt>() {
+            slf.get().whole.store(false, Ordering::Relaxed);
+        }
+        Ok(Some(size))
     }
 
     fn store(
@@ -199,18 +206,18 @@ impl PyCache {
         if setup.ttl.is_some() || terms.ttl.is_some() {
             now = Moment::At(now.number());
         }
-        let size = Self::size(slf, setup, value)?;
-        if size > setup.limit {
+        let Some(size) = Self::size(slf, setup, value)? else {
             return if terms.ticket.is_some() {
                 Ok(Stored::Refused)
             } else {
                 Err(PyValueError::new_err("value too large"))
             };
-        }
+        };
         if setup.calls(hook::EXPIRE) {
-            slf.call_method0(intern!(py, "expire"))?;
+            call(&slf.getattr(intern!(py, "expire"))?, [])?;
         }
         let probe = Probe::new(key)?;
+        let mut fruitless = 0;
         loop {
             let mut left = Departures::new();
             let mut engine = this.engine.write();
@@ -247,7 +254,10 @@ impl PyCache {
                 return Ok(stored);
             }
             if full {
-                Self::make_room(slf)?;
+                fruitless += usize::from(!Self::make_room(slf)?);
+                if fruitless > MAX_ATTEMPTS {
+                    return Err(no_room(slf));
+                }
             } else {
                 probe.decide()?;
             }
@@ -301,17 +311,28 @@ impl PyCache {
         }
     }
 
-    /// Have a subclass evict.
-    fn make_room(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let before = slf.get().engine.write().len();
-        slf.call_method0(intern!(slf.py(), "popitem"))?;
-        if slf.get().engine.write().len() < before {
-            return Ok(());
+    /// Have a subclass evict; `false` if there are as many entries as before.
+    ///
+    /// Other threads may remove entries before it can, or fill the place of the one that it removed.
+    fn make_room(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let py = slf.py();
+        let state = || {
+            let engine = slf.get().engine.write();
+            (engine.len(), engine.departed())
+        };
+        let (len_before, departed_before) = state();
+        let popped = slf
+            .getattr(intern!(py, "popitem"))
+            .and_then(|popitem| call(&popitem, []));
+        let (len, departed) = state();
+        if departed == departed_before {
+            popped?;
+            return Err(no_room(slf));
         }
-        Err(PyRuntimeError::new_err(format!(
-            "{}.popitem() removed nothing, so there is no room for another entry",
-            slf.get_type().name()?
-        )))
+        match popped {
+            Err(error) if !error.is_instance_of::<PyKeyError>(py) => Err(error),
+            _ => Ok(len < len_before),
+        }
     }
 
     /// Tell the listener what left, and drop it. No lock is held.
@@ -326,14 +347,16 @@ impl PyCache {
         let Some(listener) = setup.and_then(|setup| setup.listener.get(py)) else {
             return;
         };
+        let listener = listener.bind(py);
         for Departure { key, value, reason } in left {
             let key = match (&key, replaced) {
                 (Some(key), _) => key.object().bind(py),
                 (None, Some(key)) => key,
                 (None, None) => continue,
             };
-            if let Err(error) = listener.call1(py, (key, value, name(reason))) {
-                error.write_unraisable(py, Some(listener.bind(py)));
+            let reason = name(py, reason);
+            if let Err(error) = call(listener, [key, &value.into_bound(py), reason.as_any()]) {
+                error.write_unraisable(py, Some(listener));
             }
         }
     }
@@ -352,7 +375,7 @@ impl PyCache {
     fn expire_first(slf: &Bound<'_, Self>, setup: &Setup) -> PyResult<()> {
         let py = slf.py();
         if setup.calls(hook::EXPIRE) {
-            return slf.call_method0(intern!(py, "expire")).map(drop);
+            return call(&slf.getattr(intern!(py, "expire"))?, []).map(drop);
         }
         let this = slf.get();
         let now = setup.now(py)?;
@@ -381,7 +404,7 @@ impl PyCache {
     fn terms(ttl: Option<&Bound<'_, PyAny>>, tags: Option<&Bound<'_, PyAny>>) -> PyResult<Terms> {
         let mut terms = Terms::default();
         if let Some(ttl) = ttl {
-            let number = seconds(ttl)?;
+            let number = seconds(ttl, "ttl")?;
             if number.is_nan() || number <= 0.0 {
                 return Err(PyValueError::new_err(format!(
                     "ttl must be positive, got {}",
@@ -410,13 +433,22 @@ impl PyCache {
     }
 }
 
-fn name(reason: Reason) -> &'static str {
+fn name(py: Python<'_>, reason: Reason) -> &Bound<'_, PyString> {
     match reason {
-        Reason::Evicted => "evicted",
-        Reason::Expired => "expired",
-        Reason::Replaced => "replaced",
-        Reason::Removed => "removed",
+        Reason::Evicted => intern!(py, "evicted"),
+        Reason::Expired => intern!(py, "expired"),
+        Reason::Replaced => intern!(py, "replaced"),
+        Reason::Removed => intern!(py, "removed"),
     }
+}
+
+/// How long all entries live. None at all is not refused, though nothing is then kept.
+fn common_ttl(ttl: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let number = seconds(ttl, "ttl")?;
+    if number.is_nan() {
+        return Err(PyValueError::new_err("ttl must be a number, got nan"));
+    }
+    Ok(number)
 }
 
 /// One tag, or several.
@@ -435,6 +467,15 @@ fn python_number(py: Python<'_>, number: f64, whole: bool) -> PyResult<Py<PyAny>
         return Ok(float.call_method0("__int__")?.unbind());
     }
     Ok(float.into_any().unbind())
+}
+
+fn no_room(cache: &Bound<'_, PyCache>) -> PyErr {
+    match cache.get_type().name() {
+        Ok(name) => {
+            PyRuntimeError::new_err(format!("{name}.popitem() makes no room for another entry"))
+        }
+        Err(error) => error,
+    }
 }
 
 fn missing(key: &Bound<'_, PyAny>) -> PyErr {
@@ -466,10 +507,14 @@ impl PyCache {
         ttl: Option<&Bound<'_, PyAny>>,
         listener: Option<Py<PyAny>>,
     ) -> PyResult<()> {
-        let limit: f64 = max_size.extract()?;
+        let limit = number(max_size)?;
         if limit.is_nan() || limit < 0.0 {
             return Err(PyValueError::new_err("maxsize must be non-negative"));
         }
+        let ttl = match ttl {
+            Some(ttl) => Some((ttl.clone().unbind(), common_ttl(ttl)?)),
+            None => None,
+        };
         let setup = Setup {
             max_size: max_size.clone().unbind(),
             limit,
@@ -477,10 +522,7 @@ impl PyCache {
             sized,
             clock: Clock::get(py)?,
             timer,
-            ttl: match ttl {
-                Some(ttl) => Some((ttl.clone().unbind(), seconds(ttl)?)),
-                None => None,
-            },
+            ttl,
             listens: listener.is_some(),
             listener: Clearable::new(listener),
         };
@@ -509,7 +551,7 @@ impl PyCache {
             return Ok(value.into_bound(slf.py()));
         }
         if this.setup()?.calls(hook::MISSING) {
-            return slf.call_method1(intern!(slf.py(), "__missing__"), (key,));
+            return call(&slf.getattr(intern!(slf.py(), "__missing__"))?, [key]);
         }
         Err(missing(key))
     }
@@ -572,16 +614,19 @@ impl PyCache {
         Ok(value.map(|value| value.into_bound(slf.py())).or(default))
     }
 
-    #[pyo3(signature = (key, *default))]
+    #[pyo3(signature = (key, default=Given::NOTHING), text_signature = "($self, key, default=...)")]
     fn pop<'py>(
         slf: &Bound<'py, Self>,
         key: &Bound<'py, PyAny>,
-        default: &Bound<'py, PyTuple>,
+        default: Given,
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let this = slf.get();
         let setup = this.setup()?;
-        let fallback = || default.get_item(0).map_err(|_| missing(key));
+        let fallback = || match default.0 {
+            Some(default) => Ok(default.into_bound(py)),
+            None => Err(missing(key)),
+        };
         if setup.calls(hook::GETITEM | hook::CONTAINS | hook::DELITEM) {
             if !slf.contains(key)? {
                 return fallback();
@@ -680,7 +725,7 @@ impl PyCache {
         let setup = self.setup()?;
         let now = match (time, &setup.timer) {
             (Some(time), Some(timer)) => Moment::At(timer.get().number(time)?),
-            (Some(time), None) => Moment::At(seconds(time)?),
+            (Some(time), None) => Moment::At(seconds(time, "time")?),
             (None, _) => setup.now(py)?,
         };
         let mut left = Departures::new();

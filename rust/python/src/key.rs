@@ -18,10 +18,27 @@ use std::cell::{Cell, RefCell};
 use std::ffi::c_int;
 use std::slice;
 
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyInt, PyString, PyTuple, PyType};
+
+use crate::call;
+
+/// An operation that other code frustrated so many times in a row is given up.
+pub const MAX_ATTEMPTS: usize = 1000;
+
+/// The error of such an operation.
+///
+/// No thread is so unlucky by chance: the code that the operation itself calls, such as an
+/// `__eq__`, changes what the operation is about.
+pub fn frustrated() -> PyErr {
+    PyRuntimeError::new_err(
+        "the entry changed during each attempt to use it; does a function called for it change the \
+         same key?",
+    )
+}
 
 /// Tuples nested deeper than this are compared by Python.
 const MAX_DEPTH: u32 = 4;
@@ -107,6 +124,8 @@ pub struct Probe<'a, 'py> {
 #[derive(Default)]
 struct Foreign {
     verdicts: Vec<(Py<PyAny>, bool)>,
+    /// How many times keys were found that could not be decided.
+    rounds: usize,
     /// Where the next verdict is: a look-up asks for them in the order of the one before.
     cursor: usize,
     undecided: Vec<Py<PyAny>>,
@@ -207,8 +226,12 @@ impl<'a, 'py> Probe<'a, 'py> {
     fn compare(&self) -> PyResult<()> {
         // The comparisons may come back to the code that holds this probe, not to the probe.
         let mut foreign = self.foreign.take().unwrap_or_default();
+        foreign.rounds += 1;
+        if foreign.rounds > MAX_ATTEMPTS {
+            return Err(frustrated());
+        }
         for stored in foreign.undecided.drain(..) {
-            let equal = stored.bind(self.object.py()).eq(self.object)?;
+            let equal = call::eq(stored.bind(self.object.py()), self.object)?;
             foreign.verdicts.push((stored, equal));
         }
         foreign.cursor = 0;

@@ -5,23 +5,12 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use crate::error::to_python;
-use crate::key::{Key, Probe, StrProbe};
+use crate::key::{frustrated, Key, Probe, StrProbe, MAX_ATTEMPTS};
 use crate::lock::ReadersLock;
 
-/// An operation that other code frustrated so many times in a row is given up.
-const MAX_ATTEMPTS: usize = 1000;
-
 /// Count attempts, the last of which is an error.
-///
-/// No thread is so unlucky by chance: the code that the operation itself calls, such as an
-/// `__eq__`, changes what the operation is about.
 pub fn attempts() -> impl Iterator<Item = PyResult<()>> {
-    let fail = || {
-        Err(PyRuntimeError::new_err(
-            "the entry changed during each attempt to use it; does a function called for it \
-             change the same key?",
-        ))
-    };
+    let fail = || Err(frustrated());
     std::iter::repeat_with(|| Ok(()))
         .take(MAX_ATTEMPTS)
         .chain(std::iter::once_with(fail))

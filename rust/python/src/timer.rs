@@ -6,11 +6,13 @@ use std::sync::OnceLock;
 use std::thread::{self, ThreadId};
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyReferenceError, PyTypeError};
+use pyo3::exceptions::{PyOverflowError, PyReferenceError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyString, PyTuple};
 
+use crate::argument;
+use crate::call::call;
 use crate::lock::Clearable;
 
 /// What Python's `time.monotonic` reads, without the call.
@@ -187,7 +189,7 @@ impl PyTimer {
             let number = clock.now();
             return Ok((PyFloat::new(py, number).into_any().unbind(), number));
         }
-        let time = self.function(py)?.bind(py).call0()?;
+        let time = call(self.function(py)?.bind(py), [])?;
         let number = self.number(&time)?;
         Ok((time.unbind(), number))
     }
@@ -201,24 +203,50 @@ impl PyTimer {
 
     /// What a time of this timer is as a number.
     pub fn number(&self, time: &Bound<'_, PyAny>) -> PyResult<f64> {
-        if let Ok(number) = time.cast_exact::<PyFloat>() {
-            return Ok(number.value());
-        }
-        if let Ok(number) = time.extract::<f64>() {
-            return Ok(number);
-        }
         let py = time.py();
+        let number = match time.extract::<f64>() {
+            Err(error)
+                if error.is_instance_of::<PyTypeError>(py)
+                    || error.is_instance_of::<PyOverflowError>(py) =>
+            {
+                self.since_origin(time)?
+            }
+            number => number?,
+        };
+        if number.is_nan() {
+            return Err(PyValueError::new_err(format!(
+                "a time must come before or after others, got {}",
+                time.repr()?
+            )));
+        }
+        Ok(number)
+    }
+
+    /// The seconds from the first time seen to another.
+    fn since_origin(&self, time: &Bound<'_, PyAny>) -> PyResult<f64> {
+        let since = |origin| seconds(&time.sub(origin)?, "the difference of two times");
+        if self.origin.get().is_none() {
+            // What is no time must not become the origin.
+            since(time)?;
+        }
         let origin = self.origin.get_or_init(|| time.clone().unbind());
-        seconds(&time.sub(origin.bind(py))?)
+        since(origin.bind(time.py()))
     }
 }
 
 /// A duration in the unit that times are counted in.
-pub fn seconds(duration: &Bound<'_, PyAny>) -> PyResult<f64> {
-    if let Ok(number) = duration.extract::<f64>() {
-        return Ok(number);
+pub fn seconds(duration: &Bound<'_, PyAny>, name: &str) -> PyResult<f64> {
+    match argument::number(duration) {
+        Err(error) if error.is_instance_of::<PyTypeError>(duration.py()) => {}
+        number => return number,
     }
-    duration.call_method0("total_seconds")?.extract()
+    if duration.hasattr("total_seconds")? {
+        return duration.call_method0("total_seconds")?.extract();
+    }
+    Err(PyTypeError::new_err(format!(
+        "{name} must be a number or a timedelta, got {}",
+        duration.repr()?
+    )))
 }
 
 #[pymethods]

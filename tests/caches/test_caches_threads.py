@@ -280,6 +280,32 @@ def test_a_listener_is_told_once_of_each_value_that_leaves(make_cache):
     assert {reason for _, reason in told} == {"evicted", "replaced", "removed"}
 
 
+@pytest.mark.parametrize("maxsize", [1, 3])
+def test_an_overridden_popitem_makes_room_for_several_threads(maxsize):
+    class Noting(LRUCache):
+        def popitem(self):
+            pair = super().popitem()
+            popped.append(pair)
+            return pair
+
+        def __delitem__(self, key):
+            time.sleep(0)
+            super().__delitem__(key)
+
+    popped = []
+    cache = Noting(maxsize)
+
+    def work(n):
+        for i in range(300):
+            cache[n, i] = i
+            if i % 50 == 0:
+                cache.clear()
+
+    on_threads(work)
+    assert len(cache) <= maxsize
+    assert len(popped) > 0
+
+
 def test_eq_may_give_way_to_other_threads(make_cache):
     cache = make_cache(6)
     keys = [Colliding(i, lambda: time.sleep(0)) for i in range(8)]
