@@ -90,7 +90,6 @@ class MappingContract:
             lambda: mapping.get("a", 1, 2),
             lambda: mapping.get("a", other=1),
             lambda: type(mapping).get(1, "a"),
-            lambda: type(mapping).get(),
         ):
             with pytest.raises(TypeError):
                 call()
