@@ -39,6 +39,7 @@ __all__ = [
     "_restore_cache",
     "call_tag",
     "refuse_calls",
+    "thread_seconds",
 ]
 
 __version__: str
@@ -731,3 +732,13 @@ def call_tag(function: Any) -> int:
 
 def refuse_calls() -> None:
     """Let no executor take calls any more, because the interpreter exits."""
+
+def thread_seconds(numbers: list[int]) -> list[float]:
+    """Say for how long threads of this process have computed or been ready to.
+
+    Args:
+        numbers: Their numbers of the operating system.
+
+    Returns:
+        Seconds, in the same order; 0.0 for a thread that has ended, and where that is not known.
+    """

@@ -6,7 +6,6 @@ import time
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from overdrive import _core
@@ -184,12 +183,12 @@ class ThreadClock:
 
         Where the system does not tell it of single threads, the time of the process is taken.
         """
-        if not sys.platform.startswith("linux"):
-            before, self._process = self._process, time.process_time()
-            return self._process - before
+        before, self._process = self._process, time.process_time()
         numbers = sorted(thread.native_id for thread in threads if thread.native_id is not None)
         some = numbers[:: 1 + len(numbers) // MOST_THREADS]
-        seen = {number: _processor_seconds(number) for number in some}
+        seen = dict(zip(some, _core.thread_seconds(some), strict=True))
+        if some and not any(seen.values()):
+            return self._process - before
         used = sum(now - self._before(number, now) for number, now in seen.items())
         self._last, self._known = seen, set(numbers)
         return max(0.0, used) * len(numbers) / max(1, len(some))
@@ -199,19 +198,3 @@ class ThreadClock:
         if now == 0.0:
             return 0.0
         return self._last.get(number, now if number in self._known else 0.0)
-
-
-def _processor_seconds(number: int) -> float:
-    """How long a thread has computed and been ready to; zero if it has ended."""
-    try:
-        with Path(f"/proc/self/task/{number}/schedstat").open("rb", buffering=0) as file:
-            computed, waited = file.read(64).split()[:2]
-        return (int(computed) + int(waited)) / 1e9
-    except (OSError, ValueError):
-        pass
-    try:
-        # The kernel's clock of a thread by its number. Unlike the C library's function it refuses
-        # a thread that has ended.
-        return time.clock_gettime((~number << 3) | 6)
-    except OSError:
-        return 0.0

@@ -39,8 +39,8 @@ mod _core {
     use crate::caches::PyCache;
     #[pymodule_export]
     use crate::executor::{
-        call_tag, refuse_calls, PyCallExecutor, PyCallOptions, PyCallSample, PyCallSampler,
-        PyFuture, PyMapResults, PyWorker,
+        call_tag, refuse_calls, thread_seconds, PyCallExecutor, PyCallOptions, PyCallSample,
+        PyCallSampler, PyFuture, PyMapResults, PyWorker,
     };
     #[pymodule_export]
     use crate::pools::{Borrow, PyMemoryPool, PyPool};

@@ -26,7 +26,7 @@ use host::Job;
 pub use lanes::PyCallOptions;
 pub use map::PyMapResults;
 use queue::{tag, Overflow, Queue, Setup, EXITING};
-pub use sampler::{PyCallSample, PyCallSampler};
+pub use sampler::{thread_seconds, PyCallSample, PyCallSampler};
 
 /// The base class of `WorkStealingExecutor`.
 ///

@@ -87,3 +87,21 @@ impl PyCallSampler {
         }
     }
 }
+
+/// For how long some threads of this process have computed or been ready to, by their numbers of
+/// the operating system; zero where that is not known. Reads detached, all at once.
+#[pyfunction]
+pub fn thread_seconds(py: Python<'_>, numbers: Vec<u64>) -> Vec<f64> {
+    py.detach(|| numbers.into_iter().map(processor_seconds).collect())
+}
+
+/// The first two numbers of a thread's `schedstat` are the nanoseconds that it ran, and that it
+/// waited for a processor.
+fn processor_seconds(number: u64) -> f64 {
+    let path = format!("/proc/self/task/{number}/schedstat");
+    let Ok(content) = std::fs::read_to_string(path) else {
+        return 0.0;
+    };
+    let times = content.split_ascii_whitespace().take(2);
+    seconds(times.filter_map(|time| time.parse::<u64>().ok()).sum())
+}
