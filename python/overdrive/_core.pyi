@@ -27,11 +27,18 @@ __all__ = [
     "CallSampler",
     "CallWorker",
     "Change",
+    "Counter",
+    "Gauge",
+    "GcMeter",
+    "GilSampler",
+    "Histogram",
+    "HistogramSnapshot",
     "MapResults",
     "MemoryPool",
     "ObjectPool",
     "ShardedRegistry",
     "Timer",
+    "Timing",
     "Watch",
     "WorkStealingQueue",
     "__version__",
@@ -742,3 +749,151 @@ def thread_seconds(numbers: list[int]) -> list[float]:
     Returns:
         Seconds, in the same order; 0.0 for a thread that has ended, and where that is not known.
     """
+
+@final
+class Counter:
+    """A number that only grows, of which each thread adds to its own part.
+
+    Safe for threads. After `os.fork()` the counters of `Metrics` begin again at zero in the child.
+    """
+
+    def __new__(cls) -> Self: ...
+    def inc(self, amount: float = 1.0, /) -> None:
+        """Add to it.
+
+        Raises:
+            ValueError: If the amount is negative or not a number.
+        """
+    @property
+    def value(self) -> float:
+        """What all threads have added."""
+    def _reset(self) -> None: ...
+
+@final
+class Gauge:
+    """A number that goes up and down. Safe for threads."""
+
+    def __new__(cls) -> Self: ...
+    def set(self, value: float, /) -> None:
+        """Replace the number."""
+    def inc(self, amount: float = 1.0, /) -> None:
+        """Add to the number, atomically."""
+    def dec(self, amount: float = 1.0, /) -> None:
+        """Take from the number, atomically."""
+    @property
+    def value(self) -> float:
+        """The number."""
+    def _reset(self) -> None: ...
+
+@final
+class Histogram:
+    """How often which values were recorded, each known to within a 64th of itself.
+
+    Buckets are log-linear, 32 to a doubling, from a nanosecond to a terabyte if values are seconds
+    or bytes; all histograms have the same ones. Values that are not positive are in the lowest.
+    Safe for threads.
+    """
+
+    def __new__(cls) -> Self: ...
+    def record(self, value: float, /, *, waited: float = 0.0) -> None:
+        """Record a value. What is not finite is counted as rejected, and nothing else.
+
+        Args:
+            value: The value; durations are in seconds.
+            waited: How much of it was spent in a queue.
+        """
+    def time(self) -> Timing:
+        """Return a context that records how many seconds its block took."""
+    def snapshot(self) -> HistogramSnapshot:
+        """Add up what all threads have recorded."""
+    @property
+    def errors(self) -> float:
+        """How many timed blocks ended with an exception."""
+    def _reset(self) -> None: ...
+
+@final
+class Timing:
+    """The context that `Histogram.time` returns, for one block at a time."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, exc_type: object, _value: object, _traceback: object) -> None: ...
+    @property
+    def seconds(self) -> float:
+        """How long the block took, once it has ended."""
+
+@final
+class HistogramSnapshot:
+    """A histogram at one moment. `+` merges two, `-` takes away an earlier one.
+
+    A difference keeps the extremes of the whole.
+    """
+
+    def __new__(cls) -> Self: ...
+    @property
+    def count(self) -> int:
+        """How many values were recorded."""
+    @property
+    def sum(self) -> float:
+        """What they add up to."""
+    @property
+    def minimum(self) -> float | None:
+        """The least; `None` if there is nothing."""
+    @property
+    def maximum(self) -> float | None:
+        """The greatest; `None` if there is nothing."""
+    @property
+    def rejected(self) -> int:
+        """How many values were not finite."""
+    def quantile(self, share: float) -> float | None:
+        """Return the value at or below which a share of all are, to within a 64th of it."""
+    def at_most(self, bound: float) -> int:
+        """Count the values up to a bound; exact if it is a power of two."""
+    def buckets(self) -> list[tuple[float, int]]:
+        """Return upper bound and count of each bucket that is not empty, lowest first."""
+    def tail(self, share: float) -> tuple[int, float, float, float] | None:
+        """Return what the values from the doubling of a quantile upwards consist of.
+
+        Returns:
+            Their count, their mean, and of that mean the part that garbage collections took and
+            the part that was waiting; `None` if there is nothing.
+        """
+    def __add__(self, value: HistogramSnapshot, /) -> HistogramSnapshot: ...
+    def __radd__(self, value: HistogramSnapshot, /) -> HistogramSnapshot: ...
+    def __sub__(self, value: HistogramSnapshot, /) -> HistogramSnapshot: ...
+    def __rsub__(self, value: HistogramSnapshot, /) -> HistogramSnapshot: ...
+
+@final
+class GcMeter:
+    """A callback for `gc.callbacks` that allocates nothing and takes no lock."""
+
+    def __new__(cls) -> Self: ...
+    def __call__(self, phase: str, info: dict[str, int]) -> None: ...
+    def pauses(self) -> list[HistogramSnapshot]:
+        """Return the durations of collections, by generation."""
+    @property
+    def collected(self) -> float:
+        """How many objects were freed."""
+    @property
+    def uncollectable(self) -> float:
+        """How many objects could not be freed."""
+    def _reset(self) -> None: ...
+
+@final
+class GilSampler:
+    """A thread that asks for the interpreter at irregular intervals until stopped.
+
+    Raises:
+        ValueError: If the interval is not between 0.0001 and 3600 seconds.
+    """
+
+    def __new__(cls, interval: float) -> Self: ...
+    def stop(self) -> None:
+        """End the thread, and return when it has ended. More calls do nothing."""
+    def read(self) -> tuple[int, float, float, float, float | None]:
+        """Return what was seen so far; every figure only grows.
+
+        Returns:
+            How often it asked; the seconds covered; the seconds of those during which another
+            thread held the interpreter; the seconds it waited itself; and the processor time it
+            took, if the system tells.
+        """

@@ -7,6 +7,7 @@
 
 mod error;
 pub mod executor;
+pub mod histogram;
 pub mod loads;
 pub mod lru;
 pub mod outbox;
@@ -15,6 +16,7 @@ pub mod queue;
 pub mod registry;
 pub mod shards;
 pub mod slab_list;
+pub mod stats;
 pub mod sync;
 pub mod tags;
 pub mod ttl;

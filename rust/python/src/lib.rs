@@ -14,8 +14,10 @@ mod error;
 mod executor;
 mod fastcall;
 mod flight;
+mod gil;
 mod key;
 mod lock;
+mod metrics;
 mod pools;
 mod queue;
 mod registry;
@@ -42,6 +44,10 @@ mod _core {
         call_tag, refuse_calls, thread_seconds, PyCallExecutor, PyCallOptions, PyCallSample,
         PyCallSampler, PyFuture, PyMapResults, PyWorker,
     };
+    #[pymodule_export]
+    use crate::gil::PyGilSampler;
+    #[pymodule_export]
+    use crate::metrics::{PyCounter, PyGauge, PyGcMeter, PyHistogram, PySnapshot, PyTiming};
     #[pymodule_export]
     use crate::pools::{Borrow, PyMemoryPool, PyPool};
     #[pymodule_export]

@@ -1,0 +1,146 @@
+//! `GilSampler`: a thread that now and then asks for the interpreter, to see how long that takes.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use overdrive_core::stats::{Jitter, Probes};
+use parking_lot::{Condvar, Mutex};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+/// What the thread and its owner share. No lock is held while the thread attaches.
+#[derive(Default)]
+struct State {
+    stopped: Mutex<bool>,
+    wake: Condvar,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    probes: Probes,
+    /// Processor time of the thread in seconds, where the system tells.
+    overhead: Option<f64>,
+}
+
+impl State {
+    /// Sleep, and return whether to go on.
+    fn sleep(&self, seconds: f64) -> bool {
+        let mut stopped = self.stopped.lock();
+        if !*stopped {
+            self.wake
+                .wait_for(&mut stopped, Duration::from_secs_f64(seconds));
+        }
+        !*stopped
+    }
+
+    fn run(&self, interval: f64) {
+        let mut jitter = Jitter::new(u64::from(std::process::id()));
+        let mut pause = interval;
+        let mut last = Instant::now();
+        while self.sleep(pause) {
+            let asked = Instant::now();
+            if Python::try_attach(|_| ()).is_none() {
+                return;
+            }
+            let waited = asked.elapsed();
+            let idle = asked - last;
+            last = asked + waited;
+            let mut seen = self.seen.lock();
+            seen.probes.add(idle.as_secs_f64(), waited.as_secs_f64());
+            seen.overhead = processor_time();
+            let overhead = seen.overhead.unwrap_or(0.0);
+            pause = seen.probes.pace(interval, overhead) * jitter.factor();
+        }
+    }
+}
+
+/// The processor time of the calling thread in seconds.
+#[cfg(target_os = "linux")]
+#[allow(clippy::unnecessary_wraps)] // elsewhere it is not known
+fn processor_time() -> Option<f64> {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: `time` is a valid place to write to, and every Linux has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    #[allow(clippy::cast_precision_loss)] // below 2^53 for longer than machines run
+    let seconds = time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9;
+    Some(seconds)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn processor_time() -> Option<f64> {
+    None
+}
+
+#[pyclass(frozen, module = "overdrive._core", name = "GilSampler")]
+pub struct PyGilSampler {
+    state: Arc<State>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    /// The process that has the thread; a forked child does not.
+    process: u32,
+}
+
+#[pymethods]
+impl PyGilSampler {
+    #[new]
+    fn new(interval: f64) -> PyResult<Self> {
+        if !(1e-4..=3600.0).contains(&interval) {
+            return Err(PyValueError::new_err(format!(
+                "interval must be between 0.0001 and 3600 seconds, not {interval}"
+            )));
+        }
+        let state = Arc::new(State::default());
+        let seen = Arc::clone(&state);
+        let thread = std::thread::Builder::new()
+            .name("overdrive-gil".to_owned())
+            .spawn(move || seen.run(interval))?;
+        Ok(Self {
+            state,
+            thread: Mutex::new(Some(thread)),
+            process: std::process::id(),
+        })
+    }
+
+    /// Ends the thread, and returns when it has ended.
+    fn stop(&self, py: Python<'_>) {
+        if self.process != std::process::id() {
+            return;
+        }
+        py.detach(|| {
+            let thread = self.thread.lock().take();
+            *self.state.stopped.lock() = true;
+            self.state.wake.notify_all();
+            if let Some(thread) = thread {
+                // It panicked if this fails, and has ended all the same.
+                drop(thread.join());
+            }
+        });
+    }
+
+    /// Returns count, covered, held and waited seconds, and the processor time of the thread.
+    fn read(&self) -> (u64, f64, f64, f64, Option<f64>) {
+        let seen = *self.state.seen.lock();
+        let probes = seen.probes;
+        (
+            probes.count,
+            probes.seconds,
+            probes.held,
+            probes.waited,
+            seen.overhead,
+        )
+    }
+}
+
+impl Drop for PyGilSampler {
+    /// Let the thread end by itself: waiting for it here might be while attached.
+    fn drop(&mut self) {
+        if self.process == std::process::id() {
+            *self.state.stopped.lock() = true;
+            self.state.wake.notify_all();
+        }
+    }
+}
