@@ -47,6 +47,8 @@ __all__ = [
     "call_tag",
     "refuse_calls",
     "thread_seconds",
+
+    "tally",
 ]
 
 __version__: str
@@ -897,3 +899,19 @@ class GilSampler:
             thread held the interpreter; the seconds it waited itself; and the processor time it
             took, if the system tells.
         """
+
+def tally(
+    objects: list[Any], start: int, stop: int, sized: tuple[type, ...], least: int
+) -> tuple[list[tuple[type, int]], list[tuple[Any, int]]]:
+    """Count the objects of a part of a list by type.
+
+    Args:
+        objects: The list.
+        start: Where the part begins.
+        stop: Where it ends.
+        sized: Types that have a length that is asked for.
+        least: The least length that is told.
+
+    Returns:
+        Each type with its count, and each large object with its length.
+    """

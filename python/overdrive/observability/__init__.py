@@ -1,7 +1,10 @@
 """Where the time and the memory went."""
 
 from overdrive.observability.alerts import DEFAULT_THRESHOLDS, Alert, Threshold
+from overdrive.observability.census import Census
+from overdrive.observability.gc_tuning import GarbageCollectionTuner, GcCost
 from overdrive.observability.insights import Insight
+from overdrive.observability.leaks import LeakDetection
 from overdrive.observability.metrics import (
     Counter,
     Family,
@@ -20,20 +23,29 @@ from overdrive.observability.monitor import (
     time_api_request,
     time_db_query,
 )
+from overdrive.observability.profiler import CensusDiff, MemoryProfiler, ProfilerStats, compare
 
 __all__ = [
     "DEFAULT_THRESHOLDS",
     "Alert",
+    "Census",
+    "CensusDiff",
     "Counter",
     "Family",
+    "GarbageCollectionTuner",
     "Gauge",
+    "GcCost",
     "Histogram",
     "HistogramSnapshot",
     "Insight",
+    "LeakDetection",
+    "MemoryProfiler",
     "Metric",
     "Metrics",
     "PerformanceMonitor",
+    "ProfilerStats",
     "Threshold",
+    "compare",
     "get_performance_monitor",
     "get_performance_report",
     "start_performance_monitoring",

@@ -10,7 +10,7 @@ try:
 except ImportError as error:
     raise missing_extra("psutil", "observability") from error
 
-__all__ = ["System", "SystemReader"]
+__all__ = ["System", "SystemReader", "memory_usage", "resident_bytes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +74,13 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def resident_bytes() -> int:
+    """Return the resident memory of this process."""
+    return int(psutil.Process().memory_info().rss)
+
+
+def memory_usage() -> float:
+    """Return how many per cent of the machine's memory are in use."""
+    return float(psutil.virtual_memory().percent)

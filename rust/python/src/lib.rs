@@ -9,6 +9,7 @@ mod cache_state;
 mod cached;
 mod caches;
 mod call;
+mod census;
 mod entries;
 mod error;
 mod executor;
@@ -39,6 +40,8 @@ mod _core {
     use crate::cached::PyCachedCall;
     #[pymodule_export]
     use crate::caches::PyCache;
+    #[pymodule_export]
+    use crate::census::tally;
     #[pymodule_export]
     use crate::executor::{
         call_tag, refuse_calls, thread_seconds, PyCallExecutor, PyCallOptions, PyCallSample,
