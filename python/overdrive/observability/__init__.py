@@ -2,6 +2,7 @@
 
 from overdrive.observability.alerts import DEFAULT_THRESHOLDS, Alert, Threshold
 from overdrive.observability.census import Census
+from overdrive.observability.exports import to_json, to_prometheus
 from overdrive.observability.gc_tuning import GarbageCollectionTuner, GcCost
 from overdrive.observability.insights import Insight
 from overdrive.observability.leaks import LeakDetection
@@ -14,8 +15,8 @@ from overdrive.observability.metrics import (
     Metric,
     Metrics,
 )
-from overdrive.observability.monitor import (
-    PerformanceMonitor,
+from overdrive.observability.monitor import PerformanceMonitor
+from overdrive.observability.process import (
     get_performance_monitor,
     get_performance_report,
     start_performance_monitoring,
@@ -52,4 +53,6 @@ __all__ = [
     "time_agent_step",
     "time_api_request",
     "time_db_query",
+    "to_json",
+    "to_prometheus",
 ]

@@ -4,9 +4,7 @@ import asyncio
 import atexit
 import gc
 import logging
-import math
 import os
-import sys
 import threading
 import time
 import weakref
@@ -17,21 +15,15 @@ from typing import Any, Self
 from overdrive._core import GcMeter, GilSampler, Histogram, HistogramSnapshot, Timing
 from overdrive.errors import OverdriveError
 from overdrive.observability.alerts import DEFAULT_THRESHOLDS, Alert, AlertBook, Threshold
+from overdrive.observability.exports import to_prometheus
 from overdrive.observability.insights import Evidence, Insight, insights
 from overdrive.observability.loops import Block, LoopWatch
 from overdrive.observability.metrics import Family, Metrics
-from overdrive.observability.readings import Gil, Reading, latency, rates
+from overdrive.observability.readings import Gil, Reading, rates
+from overdrive.observability.report import describe, gil_reason, latency
 from overdrive.observability.threads import ThreadSamples
 
-__all__ = [
-    "PerformanceMonitor",
-    "get_performance_monitor",
-    "get_performance_report",
-    "start_performance_monitoring",
-    "time_agent_step",
-    "time_api_request",
-    "time_db_query",
-]
+__all__ = ["PerformanceMonitor"]
 
 logger = logging.getLogger("overdrive.observability")
 
@@ -227,7 +219,7 @@ class PerformanceMonitor:
                 return
             self.sample(alert=False)
             gc.callbacks.append(self._meter)
-            if _gil_reason() is None:
+            if gil_reason() is None:
                 self._gil = GilSampler(self.gil_interval)
             self._wake.clear()
             self._thread = threading.Thread(target=self._run, name="overdrive-monitor", daemon=True)
@@ -371,6 +363,8 @@ class PerformanceMonitor:
             durations=durations | {"loop": self._lag.snapshot()},
             errors=errors,
             values=values,
+            collected=self._meter.collected,
+            uncollectable=self._meter.uncollectable,
         )
 
     # Reports
@@ -415,23 +409,10 @@ class PerformanceMonitor:
             "timestamp": time.time(),
             "monitoring": self.is_monitoring,
             "uptime_seconds": time.monotonic() - self._began,
-            "current_metrics": rates(before, last),
-            "gil_contention": self._describe_gil(last),
-            "latency": {
-                name: latency(last.durations[name], last.errors[name]) for name in self._timed
-            },
-            "garbage_collection": {
-                "generations": [latency(pauses, 0.0) for pauses in last.pauses],
-                "collected": self._meter.collected,
-                "uncollectable": self._meter.uncollectable,
-            },
+            **describe(before, last),
             "event_loop": {
                 "lag": latency(last.durations["loop"], 0.0),
                 "blocks": [block for _, block in list(self._blocks)],
-            },
-            "context_switches": {
-                "voluntary": last.voluntary_switches,
-                "involuntary": last.involuntary_switches,
             },
             "alerts": active,
             "alert_history": history,
@@ -443,30 +424,10 @@ class PerformanceMonitor:
             },
         }
 
-    def _describe_gil(self, last: Reading) -> dict[str, Any]:
-        reason = _gil_reason()
-        if reason is None and last.gil is None:
-            reason = "not monitored yet"
-        gil = last.gil
-        if gil is None:
-            return {"applicable": _gil_reason() is None, "reason": reason, "ratio": math.nan}
-        return {
-            "applicable": reason is None,
-            "reason": reason,
-            "ratio": min(gil.held / gil.seconds, 1.0) if gil.seconds else math.nan,
-            "probes": gil.probes,
-            "covered_seconds": gil.seconds,
-            "held_seconds": gil.held,
-            "wait_seconds": gil.waited,
-            "overhead_seconds": gil.overhead,
-        }
-
-
-def _gil_reason() -> str | None:
-    """Say why there is nothing to know about the interpreter lock, if so."""
-    if not getattr(sys, "_is_gil_enabled", lambda: True)():
-        return "not applicable: this build has no global interpreter lock"
-    return None
+    def to_prometheus(self) -> str:
+        """Return the metrics and `current_metrics` in the text format of Prometheus."""
+        current = self.get_performance_report()["current_metrics"]
+        return to_prometheus(self.metrics, current=current)
 
 
 def _thresholds(
@@ -498,50 +459,10 @@ def _call(callback: Callback, alert: Alert) -> None:
 
 
 _instances: weakref.WeakSet[PerformanceMonitor] = weakref.WeakSet()
-_the_one: PerformanceMonitor | None = None
-_making = threading.Lock()
-
-
-def get_performance_monitor() -> PerformanceMonitor:
-    """Return the monitor of the process, which is made when it is first wanted."""
-    global _the_one  # noqa: PLW0603 - one per process is what it is for
-    with _making:
-        if _the_one is None:
-            _the_one = PerformanceMonitor()
-        return _the_one
-
-
-def start_performance_monitoring() -> PerformanceMonitor:
-    """Start the monitor of the process and return it."""
-    monitor = get_performance_monitor()
-    monitor.start_monitoring()
-    return monitor
-
-
-def get_performance_report() -> dict[str, Any]:
-    """Return the report of the monitor of the process."""
-    return get_performance_monitor().get_performance_report()
-
-
-def time_api_request(endpoint: str | None = None) -> Timing:
-    """Time the answer to a request with the monitor of the process."""
-    return get_performance_monitor().time_api_request(endpoint)
-
-
-def time_db_query(statement: str | None = None) -> Timing:
-    """Time a query with the monitor of the process."""
-    return get_performance_monitor().time_db_query(statement)
-
-
-def time_agent_step(agent_class: str | None = None) -> Timing:
-    """Time a step of an agent with the monitor of the process."""
-    return get_performance_monitor().time_agent_step(agent_class)
 
 
 def _begin_again_after_fork() -> None:
     """Leave the threads, and locks that one of them may have held, to the parent."""
-    global _making  # noqa: PLW0603 - it may be held by a thread that is gone
-    _making = threading.Lock()
     for monitor in list(_instances):
         atexit.unregister(monitor.stop_monitoring)
         monitor._forget_meter()

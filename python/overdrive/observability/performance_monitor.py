@@ -2,8 +2,8 @@
 
 from overdrive.observability.alerts import Alert, Threshold
 from overdrive.observability.insights import Insight
-from overdrive.observability.monitor import (
-    PerformanceMonitor,
+from overdrive.observability.monitor import PerformanceMonitor
+from overdrive.observability.process import (
     get_performance_monitor,
     get_performance_report,
     start_performance_monitoring,

@@ -1,14 +1,11 @@
 """What the monitor reads, and what the difference of two readings says."""
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from overdrive._core import HistogramSnapshot
 
-__all__ = ["Gil", "Reading", "latency", "rates"]
-
-PERCENTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
+__all__ = ["Gil", "Reading", "rates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,8 @@ class Reading:
         durations: Durations by what was timed: `api`, `database`, `agents`, `websocket`, `loop`.
         errors: How many of those ended with an exception.
         values: What other sources said.
+        collected: Objects that collections freed.
+        uncollectable: Objects that they could not free.
     """
 
     at: float
@@ -67,6 +66,8 @@ class Reading:
     durations: dict[str, HistogramSnapshot]
     errors: dict[str, float] = field(default_factory=dict)
     values: dict[str, float] = field(default_factory=dict)
+    collected: float = 0.0
+    uncollectable: float = 0.0
 
 
 _TIMES = {
@@ -135,18 +136,3 @@ def _collections(before: Reading, now: Reading, seconds: float) -> dict[str, flo
 
 def _ms(seconds: float | None) -> float:
     return math.nan if seconds is None else seconds * 1000.0
-
-
-def latency(snapshot: HistogramSnapshot, errors: float) -> Mapping[str, float | int | None]:
-    """Describe durations since the beginning: their number, their mean and their percentiles."""
-    figures: dict[str, float | int | None] = {
-        "count": snapshot.count,
-        "errors": int(errors),
-        "total_seconds": snapshot.sum,
-        "mean_ms": snapshot.sum / snapshot.count * 1000.0 if snapshot.count else None,
-    }
-    for name, share in PERCENTILES.items():
-        value = snapshot.quantile(share)
-        figures[name] = None if value is None else value * 1000.0
-    figures["max_ms"] = None if snapshot.maximum is None else snapshot.maximum * 1000.0
-    return figures
