@@ -109,6 +109,15 @@ class TestTrend:
         values[4] = 1e9
         assert trend(self.TIMES, values).slope == pytest.approx(3, rel=0.2)
 
+    def test_a_machine_that_slows_down_does_not_hide_it(self):
+        found = trend([t**3 for t in self.TIMES], [3 * t for t in self.TIMES])
+        assert (found.growth, found.steady) == (57, True)
+        assert found.slope == 57 / 19**3
+
+    def test_times_and_values_go_together(self):
+        with pytest.raises(ValueError, match="do not go with"):
+            trend(self.TIMES, [1])
+
     def test_noise_has_no_trend(self):
         noise = random.Random(1)  # noqa: S311 - repeatable noise
         sure = [

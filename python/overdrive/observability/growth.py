@@ -17,8 +17,8 @@ class Trend:
     """How a series of figures goes.
 
     Attributes:
-        slope: Growth per second, the median of the slopes between any two (Sen 1968).
-        growth: What that makes over the time of the series.
+        slope: Growth per second on average.
+        growth: Growth from the first to the last, robust against single outliers.
         confidence: How unlikely it is, from 0 to 1, that the series goes up by chance (Mann 1945).
         steady: Whether it grows to the end: a series that levels off does not.
     """
@@ -32,24 +32,34 @@ class Trend:
 def trend(times: Sequence[float], values: Sequence[float]) -> Trend:
     """Judge a series. Takes time in the square of its length.
 
+    Growth is judged from sample to sample, whatever the time between them: a machine that slows
+    down does not make a leak smaller.
+
+    Args:
+        times: When the samples were taken, in seconds.
+        values: The samples.
+
     Raises:
         ValueError: If times and values are not equally many.
     """
-    points = list(zip(times, values, strict=True))
-    if len(points) < LEAST_SAMPLES:
+    if len(times) != len(values):
+        raise ValueError(f"{len(times)} times do not go with {len(values)} values")
+    if len(values) < LEAST_SAMPLES:
         return Trend(0.0, 0.0, 0.0, steady=False)
-    slope = _slope(points)
+    growth = _step(values) * (len(values) - 1)
+    seconds = times[-1] - times[0]
     return Trend(
-        slope=slope,
-        growth=slope * (points[-1][0] - points[0][0]),
+        slope=growth / seconds if seconds > 0 else 0.0,
+        growth=growth,
         confidence=_confidence(list(values)),
-        steady=_is_steady(points),
+        steady=_is_steady(values),
     )
 
 
-def _slope(points: Sequence[tuple[float, float]]) -> float:
-    slopes = [(y - x) / (t - s) for (s, x), (t, y) in combinations(points, 2) if t > s]
-    return median(slopes) if slopes else 0.0
+def _step(values: Sequence[float]) -> float:
+    """Return the growth from one sample to the next, the median over all pairs (Sen 1968)."""
+    pairs = combinations(enumerate(values), 2)
+    return median((after - before) / (j - i) for (i, before), (j, after) in pairs)
 
 
 def _confidence(values: Sequence[float]) -> float:
@@ -64,8 +74,8 @@ def _confidence(values: Sequence[float]) -> float:
     return 0.5 * (1 + math.erf(z / math.sqrt(2)))
 
 
-def _is_steady(points: Sequence[tuple[float, float]]) -> bool:
+def _is_steady(values: Sequence[float]) -> bool:
     """Compare the first and the last third: what warms up or fills up slows down."""
-    third = len(points) // 3
-    first, last = _slope(points[: third + 1]), _slope(points[-third - 1 :])
+    third = len(values) // 3
+    first, last = _step(values[: third + 1]), _step(values[-third - 1 :])
     return last > 0 and last >= first / 2
