@@ -16,6 +16,14 @@ from overdrive.observability.metrics import (
     Metrics,
 )
 from overdrive.observability.monitor import PerformanceMonitor
+from overdrive.observability.optimizer import (
+    Freed,
+    MemoryOptimizer,
+    MemoryUse,
+    get_memory_optimizer,
+    memory_tracking,
+    start_memory_optimization,
+)
 from overdrive.observability.process import (
     get_performance_monitor,
     get_performance_report,
@@ -25,6 +33,7 @@ from overdrive.observability.process import (
     time_db_query,
 )
 from overdrive.observability.profiler import CensusDiff, MemoryProfiler, ProfilerStats, compare
+from overdrive.pools import ObjectPool
 
 __all__ = [
     "DEFAULT_THRESHOLDS",
@@ -33,6 +42,7 @@ __all__ = [
     "CensusDiff",
     "Counter",
     "Family",
+    "Freed",
     "GarbageCollectionTuner",
     "Gauge",
     "GcCost",
@@ -40,15 +50,21 @@ __all__ = [
     "HistogramSnapshot",
     "Insight",
     "LeakDetection",
+    "MemoryOptimizer",
     "MemoryProfiler",
+    "MemoryUse",
     "Metric",
     "Metrics",
+    "ObjectPool",
     "PerformanceMonitor",
     "ProfilerStats",
     "Threshold",
     "compare",
+    "get_memory_optimizer",
     "get_performance_monitor",
     "get_performance_report",
+    "memory_tracking",
+    "start_memory_optimization",
     "start_performance_monitoring",
     "time_agent_step",
     "time_api_request",
