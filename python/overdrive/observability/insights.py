@@ -44,7 +44,7 @@ class Insight:
     Attributes:
         cause: Which of the known causes it is.
         summary: What is wrong and what can be done, in two sentences.
-        evidence: The figures it is said by.
+        evidence: The figures it is said by; of a blocked loop also the `stack`.
     """
 
     cause: str
@@ -52,7 +52,9 @@ class Insight:
     evidence: Mapping[str, Any]
 
     def __str__(self) -> str:
-        shown = ", ".join(f"{name} {_shown(value)}" for name, value in self.evidence.items())
+        shown = ", ".join(
+            f"{name} {_shown(value)}" for name, value in self.evidence.items() if name != "stack"
+        )
         return f"{self.summary} ({shown})"
 
 
@@ -140,7 +142,12 @@ def _loop(evidence: Evidence) -> Iterator[Insight]:
         yield Insight(
             "event_loop",
             "The event loop was blocked. Consider running that call on the executor.",
-            {"late_seconds": worst.late, "blocks": len(evidence.blocks), "at": worst.where},
+            {
+                "late_seconds": worst.late,
+                "blocks": len(evidence.blocks),
+                "at": worst.where,
+                "stack": worst.stack,
+            },
         )
 
 

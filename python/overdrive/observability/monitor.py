@@ -33,7 +33,7 @@ Callback = Callable[[Alert], object]
 WINDOW = 11
 """Readings that are kept: insights are about the time between the first and the last."""
 
-LOOK = 0.1
+LOOK = 0.2
 """Seconds between looks at the threads, and at the event loops."""
 
 _TIMED = {
@@ -63,7 +63,7 @@ class PerformanceMonitor:
         self,
         *,
         interval: float = 1.0,
-        gil_interval: float = 0.02,
+        gil_interval: float = 0.05,
         thresholds: Mapping[str, Threshold | Mapping[str, float]] = DEFAULT_THRESHOLDS,
         metrics: Metrics | None = None,
     ) -> None:

@@ -140,7 +140,7 @@ impl PyHistogram {
 }
 
 /// Times one block. While it runs, `began` is when it began; afterwards, how long it took.
-#[pyclass(frozen, module = "overdrive._core", name = "Timing")]
+#[pyclass(frozen, freelist = 64, module = "overdrive._core", name = "Timing")]
 pub struct PyTiming {
     histogram: Py<PyHistogram>,
     began: AtomicU64,
