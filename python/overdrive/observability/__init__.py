@@ -2,7 +2,8 @@
 
 from overdrive.observability.alerts import DEFAULT_THRESHOLDS, Alert, Threshold
 from overdrive.observability.census import Census
-from overdrive.observability.exports import to_json, to_prometheus
+from overdrive.observability.endpoint import PrometheusEndpoint
+from overdrive.observability.exports import to_json, to_opentelemetry, to_prometheus
 from overdrive.observability.gc_tuning import GarbageCollectionTuner, GcCost
 from overdrive.observability.insights import Insight
 from overdrive.observability.leaks import LeakDetection
@@ -58,6 +59,7 @@ __all__ = [
     "ObjectPool",
     "PerformanceMonitor",
     "ProfilerStats",
+    "PrometheusEndpoint",
     "Threshold",
     "compare",
     "get_memory_optimizer",
@@ -70,5 +72,6 @@ __all__ = [
     "time_api_request",
     "time_db_query",
     "to_json",
+    "to_opentelemetry",
     "to_prometheus",
 ]

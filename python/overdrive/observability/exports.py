@@ -1,4 +1,4 @@
-"""Metrics for others: the text that Prometheus reads, and JSON."""
+"""Metrics for others: the text that Prometheus reads, OpenTelemetry, and JSON."""
 
 import json
 import math
@@ -9,7 +9,7 @@ from typing import Any
 from overdrive._core import Histogram
 from overdrive.observability.metrics import Metric, Metrics
 
-__all__ = ["CONTENT_TYPE", "to_json", "to_prometheus"]
+__all__ = ["CONTENT_TYPE", "to_json", "to_opentelemetry", "to_prometheus"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The type of what `to_prometheus` returns, for the header of a response."""
@@ -88,6 +88,25 @@ def _number(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return "NaN" if math.isnan(value) else repr(float(value))
+
+
+def to_opentelemetry(metrics: Metrics, meter: Any = None) -> None:
+    """Have the metrics that there are now read through a meter of OpenTelemetry.
+
+    Counters and gauges become observable ones. Observable histograms do not exist there, so that a
+    histogram becomes the counters `NAME.count` and `NAME.sum`, and the gauge `NAME.quantile`, whose
+    attribute `quantile` says which.
+
+    Args:
+        metrics: The metrics.
+        meter: The meter; by default one named `overdrive` of the global provider.
+
+    Raises:
+        MissingExtraError: If opentelemetry-api is not installed.
+    """
+    from overdrive.observability._opentelemetry import observe  # noqa: PLC0415 - optional
+
+    observe(metrics, meter)
 
 
 def to_json(report: Mapping[str, Any], *, indent: int | None = None) -> str:
