@@ -2,13 +2,17 @@
 
 import json
 import math
+import re
+import sys
+from itertools import pairwise
 
 import pytest
 
 from overdrive.observability import Metrics, PerformanceMonitor
-from overdrive.observability.exports import to_json, to_prometheus
+from overdrive.observability.exports import dashboard_file, to_json, to_prometheus
 from overdrive.observability.metrics import OVERFLOW
 
+HAS_GIL = getattr(sys, "_is_gil_enabled", lambda: True)()
 parser = pytest.importorskip("prometheus_client.parser")
 
 
@@ -111,7 +115,62 @@ def test_a_whole_monitor_is_exported():
     assert samples["overdrive_db_main_size"][frozenset()] == 3
     assert samples["overdrive_thread_count"][frozenset()] >= 1
     assert "overdrive_gil_contention" not in samples
+    samples, families = parsed(monitor.to_prometheus())
+    assert families["overdrive_process_cpu_seconds"][0] == "counter"
+    assert samples["overdrive_process_cpu_seconds_total"][frozenset()] > 0
+    assert samples["overdrive_api_errors_total"][frozenset()] == 0
     assert monitor.to_prometheus().startswith("# HELP overdrive_api_request_seconds")
+
+
+def test_what_a_monitor_counts_never_shrinks():
+    pytest.importorskip("psutil")
+    with PerformanceMonitor(gil_interval=0.001) as monitor:
+        readings = []
+        for _ in range(3):
+            with pytest.raises(LookupError), monitor.time_api_request():
+                raise LookupError
+            samples, families = parsed(monitor.to_prometheus())
+            readings.append(
+                {
+                    name: sum(values.values())
+                    for name, values in samples.items()
+                    if families.get(name.removesuffix("_total"), ("",))[0] == "counter"
+                }
+            )
+    assert "overdrive_gc_pause_seconds_total" in readings[0]
+    for before, after in pairwise(readings):
+        assert all(after[name] >= value for name, value in before.items())
+    assert readings[2]["overdrive_api_errors_total"] == 3
+
+
+def test_the_dashboard_shows_what_is_exported():
+    pytest.importorskip("psutil")
+    dashboard = json.loads(dashboard_file().read_text(encoding="utf-8"))
+    with PerformanceMonitor(gil_interval=0.001) as monitor:
+        for time in (monitor.time_api_request, monitor.time_db_query, monitor.time_agent_step):
+            with time():
+                pass
+        monitor._lag.record(0.001)
+        monitor.sample()
+        samples, _ = parsed(monitor.to_prometheus())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used = {name for text in expressions for name in re.findall(r"overdrive_\w+", text)}
+    only_with_gil = {name for name in used if "_gil_" in name and not HAS_GIL}
+    assert len(used) > 10
+    assert used - only_with_gil <= set(samples)
+
+
+def test_the_panels_of_the_dashboard_do_not_overlap():
+    dashboard = json.loads(dashboard_file().read_text(encoding="utf-8"))
+    cells = set()
+    for panel in dashboard["panels"]:
+        place = panel["gridPos"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in cells, panel["title"]
+                assert x < 24
+                cells.add((x, y))
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
 def test_a_report_is_json():

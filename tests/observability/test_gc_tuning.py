@@ -145,7 +145,9 @@ def test_an_allocation_heavy_run_has_fewer_full_collections():
     constrained.disable_tuning()
     rarely = collections_of(work, heavy, "high_allocation")
     heavy.disable_tuning()
-    assert sum(rarely.collections[1:]) < sum(often.collections[1:])
+    # Without generations, all collections are full ones.
+    youngest = 1 if heavy.collector == "generations" else 0
+    assert sum(rarely.collections[youngest:]) < sum(often.collections[youngest:])
     assert rarely.tracked > 0
 
 

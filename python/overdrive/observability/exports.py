@@ -2,28 +2,36 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, is_dataclass
+from pathlib import Path
 from typing import Any
 
 from overdrive._core import Histogram
 from overdrive.observability.metrics import Metric, Metrics
 
-__all__ = ["CONTENT_TYPE", "to_json", "to_opentelemetry", "to_prometheus"]
+__all__ = ["CONTENT_TYPE", "dashboard_file", "to_json", "to_opentelemetry", "to_prometheus"]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """The type of what `to_prometheus` returns, for the header of a response."""
 
 _PREFIX = "overdrive_"
+_INVALID = re.compile(r"[^a-zA-Z0-9_:]")
 
 
-def to_prometheus(*sources: Metrics, current: Mapping[str, float] | None = None) -> str:
+def to_prometheus(
+    *sources: Metrics,
+    current: Mapping[str, float] | None = None,
+    totals: Mapping[str, float] | None = None,
+) -> str:
     """Return metrics in the text format of Prometheus, version 0.0.4.
 
     Args:
         sources: The metrics. Of a name that several of them have, the first counts.
         current: Figures of the moment, such as `current_metrics`, exported as gauges. Those that
             are not known are left out.
+        totals: Figures that only grow, exported as counters; their names end in `_total`.
     """
     lines: list[str] = []
     seen: set[str] = set()
@@ -31,11 +39,12 @@ def to_prometheus(*sources: Metrics, current: Mapping[str, float] | None = None)
         if metric.name not in seen:
             seen.add(metric.name)
             lines.extend(_metric(metric))
-    for name, value in (current or {}).items():
-        if not math.isnan(value):
-            full = _PREFIX + name.replace(".", "_").replace("-", "_")
-            if full not in seen:
-                lines += [f"# TYPE {full} gauge", f"{full} {_number(value)}"]
+    for kind, figures in (("counter", totals or {}), ("gauge", current or {})):
+        for name, value in figures.items():
+            full = _PREFIX + _INVALID.sub("_", name)
+            if full not in seen and not math.isnan(value):
+                seen.add(full)
+                lines += [f"# TYPE {full} {kind}", f"{full} {_number(value)}"]
     return "\n".join([*lines, ""])
 
 
@@ -88,6 +97,11 @@ def _number(value: float) -> str:
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
     return "NaN" if math.isnan(value) else repr(float(value))
+
+
+def dashboard_file() -> Path:
+    """Return the file with a dashboard of Grafana, to be imported there, for what is exported."""
+    return Path(__file__).with_name("grafana.json")
 
 
 def to_opentelemetry(metrics: Metrics, meter: Any = None) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from overdrive.observability.census import Census, ContainerKey
+from overdrive.observability.census import Census, ContainerKey, name_of
 from overdrive.observability.growth import LEAST_SAMPLES, Trend, trend
 
 __all__ = ["LeakDetection", "find_leaks", "referrer_chain"]
@@ -150,50 +150,43 @@ def referrer_chain(target: object, ignore: Iterable[object] = ()) -> tuple[str, 
     Looks at all objects at each step, hence takes seconds if there are many millions.
     """
     ignored = {id(other) for other in ignore} | {id(target)}
-    chain = []
+    chain: list[str] = []
     for _ in range(DEPTH):
-        holder = _holder(target, ignored)
+        name = _global_name(target)
+        holder = _holder(target, ignored) if name is None else None
+        if name is not None:
+            chain.append(name)
         if holder is None:
             break
         chain.append(_describe(holder, target))
-        if isinstance(holder, types.ModuleType) or _module_of(holder) is not None:
-            break
         ignored.add(id(holder))
         target = holder
     return tuple(chain)
 
 
+def _global_name(target: object) -> str | None:
+    """Return the name of an object in a module, if it has one."""
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, types.ModuleType):
+            for attribute, value in list(module.__dict__.items()):
+                if value is target:
+                    return f"{name}.{attribute}"
+    return None
+
+
 def _holder(target: object, ignored: set[int]) -> Any:
     referrers = gc.get_referrers(target)
     ignored.add(id(referrers))
-    held = [
-        other
-        for other in referrers
-        if id(other) not in ignored and not isinstance(other, types.FrameType)
-    ]
-    # A name in a module says most.
-    return next(
-        (other for other in held if _module_of(other) is not None), held[0] if held else None
-    )
-
-
-def _module_of(holder: object) -> str | None:
-    """Return the name of the module whose names these are."""
-    if isinstance(holder, dict):
-        name = holder.get("__name__")
-        module = sys.modules.get(name) if isinstance(name, str) else None
-        if module is not None and getattr(module, "__dict__", None) is holder:
-            return name
+    for other in referrers:
+        if id(other) not in ignored and not isinstance(other, types.FrameType):
+            return other
     return None
 
 
 def _describe(holder: object, target: object) -> str:
-    module = _module_of(holder)
     if isinstance(holder, dict):
         names = [key for key, value in list(holder.items()) if value is target]
-        if module is not None:
-            return f"{module}.{names[0]}" if names else module
         return f"dict[{names[0]!r:.40}]" if names else "dict"
     if isinstance(holder, (list, tuple)):
         return f"{type(holder).__name__} of {len(holder)}"
-    return f"{type(holder).__module__}.{type(holder).__qualname__}"
+    return name_of(type(holder))

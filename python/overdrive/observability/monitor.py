@@ -20,7 +20,7 @@ from overdrive.observability.insights import Evidence, Insight, insights
 from overdrive.observability.loops import Block, LoopWatch
 from overdrive.observability.metrics import Family, Metrics
 from overdrive.observability.readings import Gil, Reading, rates
-from overdrive.observability.report import describe, gil_reason, latency
+from overdrive.observability.report import describe, gil_reason, latency, totals
 from overdrive.observability.threads import ThreadSamples
 
 __all__ = ["PerformanceMonitor"]
@@ -396,13 +396,8 @@ class PerformanceMonitor:
         Everything is read now. Rates are about the last one or two intervals, or without monitoring
         about the time since the last report but one.
         """
-        values = self._read_sources()
+        before, last = self._compare()
         with self._lock:
-            last = self._read(values)
-            # Between two and one intervals ago, so that the time between is not too short.
-            before = self._readings[max(len(self._readings) - 2, 0)] if self._readings else last
-            if not self.is_monitoring:
-                self._keep(last)
             active, history = self._alerts.active, list(self._alerts.history)
         found = self.get_insights()
         return {
@@ -425,9 +420,23 @@ class PerformanceMonitor:
         }
 
     def to_prometheus(self) -> str:
-        """Return the metrics and `current_metrics` in the text format of Prometheus."""
-        current = self.get_performance_report()["current_metrics"]
-        return to_prometheus(self.metrics, current=current)
+        """Return everything in the text format of Prometheus.
+
+        These are the metrics, `current_metrics` as gauges, and what those come from as counters,
+        for readers that compute rates themselves.
+        """
+        before, last = self._compare()
+        return to_prometheus(self.metrics, current=rates(before, last), totals=totals(last))
+
+    def _compare(self) -> tuple[Reading, Reading]:
+        """Read now, and return an earlier reading too, not so near that rates would be noise."""
+        values = self._read_sources()
+        with self._lock:
+            last = self._read(values)
+            before = self._readings[max(len(self._readings) - 2, 0)] if self._readings else last
+            if not self.is_monitoring:
+                self._keep(last)
+        return before, last
 
 
 def _thresholds(

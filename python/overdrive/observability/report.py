@@ -8,7 +8,7 @@ from typing import Any
 from overdrive._core import HistogramSnapshot
 from overdrive.observability.readings import Reading, rates
 
-__all__ = ["describe", "gil_reason", "latency"]
+__all__ = ["describe", "gil_reason", "latency", "totals"]
 
 PERCENTILES = {"p50_ms": 0.5, "p90_ms": 0.9, "p95_ms": 0.95, "p99_ms": 0.99, "p999_ms": 0.999}
 
@@ -31,6 +31,27 @@ def describe(before: Reading, last: Reading) -> dict[str, Any]:
             "involuntary": last.involuntary_switches,
         },
     }
+
+
+def totals(last: Reading) -> dict[str, float]:
+    """Return what only grows, by the names of counters, for readers that compute rates."""
+    grown = {
+        "process_cpu_seconds_total": last.cpu_seconds,
+        "voluntary_context_switches_total": float(last.voluntary_switches),
+        "involuntary_context_switches_total": float(last.involuntary_switches),
+        "gc_collections_total": float(sum(pauses.count for pauses in last.pauses)),
+        "gc_pause_seconds_total": sum(pauses.sum for pauses in last.pauses),
+        "gc_collected_objects_total": last.collected,
+    }
+    grown |= {f"{name}_errors_total": errors for name, errors in last.errors.items()}
+    if last.gil is not None:
+        grown |= {
+            "gil_covered_seconds_total": last.gil.seconds,
+            "gil_held_seconds_total": last.gil.held,
+            "gil_wait_seconds_total": last.gil.waited,
+            "gil_sampler_seconds_total": last.gil.overhead or 0.0,
+        }
+    return grown
 
 
 def gil_reason() -> str | None:
