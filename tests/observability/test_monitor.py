@@ -228,6 +228,41 @@ class TestLife:
         """)
         assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
+    def test_a_callback_that_hangs_does_not_keep_the_process_alive(self):
+        ended = run("""
+            import threading
+            from overdrive.observability import PerformanceMonitor
+            monitor = PerformanceMonitor(interval=0.01)
+            called = threading.Event()
+
+            def hang(alert):
+                called.set()
+                threading.Event().wait()
+
+            monitor.add_alert_callback(hang)
+            monitor.set_thresholds({
+                "memory_usage": {"warning": 0, "critical": 0, "for_seconds": 0}
+            })
+            monitor.start_monitoring()
+            called.wait()
+        """)
+        assert ended.returncode == 0
+        assert "Traceback" not in ended.stderr
+
+    def test_a_callback_may_start_what_is_being_stopped(self, monitor):
+        called = threading.Event()
+
+        def start(_):
+            called.set()
+            monitor.start_monitoring()
+
+        monitor.add_alert_callback(start)
+        monitor.set_thresholds({"memory_usage": Threshold(0, 0, for_seconds=0)})
+        monitor.start_monitoring()
+        assert called.wait(30)
+        monitor.stop_monitoring()
+        assert not monitor.is_monitoring
+
     @needs_fork
     def test_a_forked_child_may_monitor_and_its_parent_goes_on(self):
         ended = run("""

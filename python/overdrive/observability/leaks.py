@@ -185,8 +185,11 @@ def _holder(target: object, ignored: set[int]) -> Any:
 
 def _describe(holder: object, target: object) -> str:
     if isinstance(holder, dict):
-        names = [key for key, value in list(holder.items()) if value is target]
-        return f"dict[{names[0]!r:.40}]" if names else "dict"
+        for key, value in list(holder.items()):
+            if value is target:
+                # Only what has no code of the user's is shown.
+                return f"dict[{key!r:.40}]" if type(key) in {str, int} else "dict"
+        return "dict"
     if isinstance(holder, (list, tuple)):
         return f"{type(holder).__name__} of {len(holder)}"
     return name_of(type(holder))

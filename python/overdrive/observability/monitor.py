@@ -33,6 +33,9 @@ Callback = Callable[[Alert], object]
 WINDOW = 11
 """Readings that are kept: insights are about the time between the first and the last."""
 
+LAST_WAIT = 1.0
+"""Seconds for which the end of the process waits for the monitor's thread."""
+
 LOOK = 0.2
 """Seconds between looks at the threads, and at the event loops."""
 
@@ -214,6 +217,8 @@ class PerformanceMonitor:
         Raises:
             MissingExtraError: If psutil is not installed.
         """
+        if threading.current_thread() is self._thread:
+            return  # a callback does not wait for who waits for it
         with self._control:
             if self._thread is not None:
                 return
@@ -224,7 +229,7 @@ class PerformanceMonitor:
             self._wake.clear()
             self._thread = threading.Thread(target=self._run, name="overdrive-monitor", daemon=True)
             self._thread.start()
-            atexit.register(self.stop_monitoring)
+            atexit.register(self._stop_at_exit)
 
     def stop_monitoring(self) -> None:
         """Stop to read, and return when the threads have ended. What was read stays.
@@ -234,12 +239,19 @@ class PerformanceMonitor:
         """
         if threading.current_thread() is self._thread:
             raise OverdriveError("a callback of the monitor cannot wait for the monitor to stop")
+        self._stop(None)
+
+    def _stop_at_exit(self) -> None:
+        """Stop, but let no callback that hangs keep the process alive."""
+        self._stop(LAST_WAIT)
+
+    def _stop(self, timeout: float | None) -> None:
         with self._control:
             thread, gil = self._thread, self._gil
             if thread is None:
                 return
             self._wake.set()
-            thread.join()
+            thread.join(timeout)
             if gil is not None:
                 gil.stop()
             self._forget_meter()
@@ -248,7 +260,7 @@ class PerformanceMonitor:
             for watch in watches:
                 watch.stop()
             self._thread = None
-            atexit.unregister(self.stop_monitoring)
+            atexit.unregister(self._stop_at_exit)
 
     def __enter__(self) -> Self:
         self.start_monitoring()
@@ -473,7 +485,7 @@ _instances: weakref.WeakSet[PerformanceMonitor] = weakref.WeakSet()
 def _begin_again_after_fork() -> None:
     """Leave the threads, and locks that one of them may have held, to the parent."""
     for monitor in list(_instances):
-        atexit.unregister(monitor.stop_monitoring)
+        atexit.unregister(monitor._stop_at_exit)
         monitor._forget_meter()
         monitor._meter._reset()
         monitor._begin()

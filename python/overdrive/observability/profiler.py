@@ -21,6 +21,9 @@ logger = logging.getLogger("overdrive.observability")
 KEPT = 20
 """Censuses that are kept: leaks are looked for in those."""
 
+LAST_WAIT = 1.0
+"""Seconds for which the end of the process waits for a census."""
+
 NOTICEABLE = 0.05
 """Seconds for which an event loop can stand still unnoticed."""
 
@@ -118,17 +121,20 @@ class MemoryProfiler:
             self._wake.clear()
             self._thread = threading.Thread(target=self._run, name="overdrive-memory", daemon=True)
             self._thread.start()
-            atexit.register(self.stop_monitoring)
+            atexit.register(self._stop, LAST_WAIT)
 
     def stop_monitoring(self) -> None:
         """Stop to do so, and return when the thread has ended. More calls do nothing."""
+        self._stop()
+
+    def _stop(self, timeout: float | None = None) -> None:
         with self._control:
             if self._thread is None:
                 return
             self._wake.set()
-            self._thread.join()
+            self._thread.join(timeout)
             self._thread = None
-            atexit.unregister(self.stop_monitoring)
+            atexit.unregister(self._stop)
 
     def __enter__(self) -> Self:
         self.start_monitoring()
@@ -220,7 +226,7 @@ _instances: weakref.WeakSet[MemoryProfiler] = weakref.WeakSet()
 
 def _begin_again_after_fork() -> None:
     for profiler in list(_instances):
-        atexit.unregister(profiler.stop_monitoring)
+        atexit.unregister(profiler._stop)
         profiler._begin()
 
 
