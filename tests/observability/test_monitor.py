@@ -397,7 +397,7 @@ class TestCollections:
         gc.callbacks.append(monitor._meter)
         try:
             monitor.sample()
-            for _ in range(20):
+            for _ in range(5):
                 gc.collect()
             monitor.sample()
         finally:
