@@ -1,10 +1,13 @@
-"""The recorders beside those of prometheus_client."""
+"""Recorders beside those of prometheus_client, censuses and collections beside the plain way."""
 
+import gc
+from collections import Counter
 from typing import Any
 
 import prometheus_client
 
-from overdrive.observability import Metrics
+from overdrive.observability import GarbageCollectionTuner, Metrics, PerformanceMonitor
+from overdrive.observability.census import take_census
 
 VALUES = [0.001 * i for i in range(1, 1001)]
 
@@ -48,3 +51,69 @@ class Recorders:
         for _ in VALUES:
             with histogram.time():
                 pass
+
+
+class Requests:
+    """1,000 timed blocks, with the monitor and with a histogram of prometheus_client."""
+
+    params = (["overdrive", "prometheus_client"],)
+    param_names = ("way",)
+
+    def setup(self, way: str) -> None:
+        """Make what times."""
+        if way == "overdrive":
+            self.context: Any = PerformanceMonitor().time_api_request
+        else:
+            registry = prometheus_client.CollectorRegistry()
+            self.context = prometheus_client.Histogram(
+                "seconds", "Requests", registry=registry
+            ).time
+
+    def time_requests(self, way: str) -> None:
+        """Time empty blocks."""
+        context = self.context
+        for _ in VALUES:
+            with context():
+                pass
+
+
+class Census:
+    """A million objects, counted by type."""
+
+    params = (["overdrive", "plain"],)
+    param_names = ("way",)
+
+    def setup(self, way: str) -> None:
+        """Make the objects."""
+        self.objects: list[list[None]] = [[] for _ in range(1_000_000)]
+
+    def time_census(self, way: str) -> None:
+        """Count them, and those that are there besides."""
+        if way == "overdrive":
+            take_census()
+        else:
+            Counter(type(one).__qualname__ for one in gc.get_objects())
+
+
+class Collections:
+    """Agents that replace their beliefs, tuned and not."""
+
+    params = (["high_allocation", "plain"],)
+    param_names = ("way",)
+
+    def setup(self, way: str) -> None:
+        """Tune the collector, or do not."""
+        self.tuner = GarbageCollectionTuner()
+        if way != "plain":
+            self.tuner.enable_tuning("high_allocation")
+
+    def teardown(self, way: str) -> None:
+        """Put the collector back."""
+        self.tuner.disable_tuning()
+
+    def time_steps(self, way: str) -> None:
+        """Step 1,000 agents 50 times."""
+        beliefs: list[dict[int, object]] = [{} for _ in range(1000)]
+        for step in range(50):
+            for belief in beliefs:
+                belief[step] = {"step": [step], "seen": [step, step + 1]}
