@@ -128,7 +128,7 @@ class TestTrend:
             trend(self.TIMES, [1])
 
     def test_noise_has_no_trend(self):
-        noise = random.Random(1)  # noqa: S311 - repeatable noise
+        noise = random.Random(1)
         sure = [
             trend(self.TIMES, [noise.gauss(0, 1) for _ in self.TIMES]).confidence > 0.99
             for _ in range(200)
@@ -243,7 +243,7 @@ class TestHealthyRuns:
         assert profile(profiler, step) == []
 
     def test_bursts(self, profiler):
-        things, sizes = [], random.Random(3)  # noqa: S311 - repeatable noise
+        things, sizes = [], random.Random(3)
 
         def step(_):
             things[:] = [Thing() for _ in range(sizes.randrange(10_000))]
