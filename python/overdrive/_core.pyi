@@ -46,9 +46,8 @@ __all__ = [
     "_restore_cache",
     "call_tag",
     "refuse_calls",
-    "thread_seconds",
-
     "tally",
+    "thread_seconds",
 ]
 
 __version__: str
