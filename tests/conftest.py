@@ -1,4 +1,6 @@
 import os
+import tempfile
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -11,13 +13,21 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 
 @pytest.fixture(scope="session")
-def data_dir(tmp_path_factory):
-    # A directory that the server's own user may enter, also when the tests run as root.
-    base = tmp_path_factory.mktemp("postgres")
-    for path in (base, *base.parents):
-        if path == path.parent or path.stat().st_mode & 0o055 == 0o055:
-            continue
-        path.chmod(path.stat().st_mode | 0o055)
+def open_directory():
+    """A directory that the servers' own user may enter, also when the tests run as root.
+
+    It is not one of pytest's, which closes the one above its directories whenever a run begins.
+    """
+    with tempfile.TemporaryDirectory(prefix="overdrive-", ignore_cleanup_errors=True) as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        yield path
+
+
+@pytest.fixture(scope="session")
+def data_dir(open_directory):
+    base = open_directory / "embedded"
+    base.mkdir()
     return base / "data"
 
 
