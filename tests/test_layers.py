@@ -46,6 +46,7 @@ OPTIONAL = {
     "redis": ["api/_redis.py"],
     "rich": ["demo/"],
     "zstandard": ["api/_zstandard.py"],
+    "sqlglot": ["database/_sql.py"],
 }
 """Where each package of an extra may be imported."""
 
