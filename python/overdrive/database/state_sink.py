@@ -226,7 +226,7 @@ class PostgresStateSink:
             self._connection = None
 
 
-async def _end(connection: "Connection", timeout: float) -> None:  # noqa: ASYNC109 - a driver's
+async def _end(connection: "Connection", timeout: float) -> None:
     try:
         await connection.close(timeout=timeout)
     except (OSError, TimeoutError):
