@@ -475,7 +475,7 @@ async def test_a_password_is_shown_nowhere(dsn, caplog):
 
 
 async def test_a_random_load_ends_with_everything_in_its_place(open_pool, dsn):
-    rng = random.Random(7)  # noqa: S311
+    rng = random.Random(7)
     async with open_pool(max_connections=3) as pool:
         await pool.execute("create table t (a int)")
 

@@ -37,7 +37,7 @@ SEEDS = range(60 if os.environ.get("HYPOTHESIS_PROFILE") == "slow" else 8)
 
 def programs(seed, kinds, clients=5, steps=30):
     """Make a random program for each client: lists of (what, how, which row)."""
-    rng = random.Random(seed)  # noqa: S311
+    rng = random.Random(seed)
     return [
         [(rng.choice(kinds), rng.choice(sorted(READS)), rng.randrange(ROWS)) for _ in range(steps)]
         for _ in range(clients)
@@ -173,7 +173,7 @@ async def prepare(dsn):
 class SlowLine(asyncpg.Connection):
     """A connection over a line on which the answer to a query now and then takes its time."""
 
-    rng = random.Random(5)  # noqa: S311
+    rng = random.Random(5)
 
     async def fetch(self, *args, **options):
         rows = await super().fetch(*args, **options)
