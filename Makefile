@@ -5,15 +5,17 @@ VENV ?= .venv
 BIN := $(VENV)/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 STAMPS := $(VENV)/.stamps
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-RUST_SOURCES := $(shell find rust -name '*.rs' 2>/dev/null) Cargo.toml Cargo.lock .cargo/config.toml $(wildcard rust/*/Cargo.toml)
+RUST_SOURCES := $(shell find rust -name '*.rs' -not -path '*/fuzz/*' 2>/dev/null) Cargo.toml Cargo.lock .cargo/config.toml $(wildcard rust/*/Cargo.toml)
 
 # Tests that may run on several threads at once; the others share a fixture or a directory.
 PARALLEL_TESTS ?= tests/test_executor.py tests/test_registry.py
+FUZZ_TARGET ?= lru
+FUZZ_FLAGS ?= -max_total_time=60
 MISSING = { echo "$@ needs $(1)"; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build format lint typecheck test-rust test-parallel test-free-threaded cover \
-	miri docs bench figures check-wheel check-version all clean
+	miri fuzz docs bench figures check-wheel check-version all clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -87,6 +89,11 @@ miri: ## Look for undefined behaviour in the core crate
 		|| $(call MISSING,Miri: rustup toolchain install nightly --component miri)
 	MIRIFLAGS=-Zmiri-ignore-leaks PROPTEST_CASES=4 cargo +nightly miri test --package overdrive-core
 
+fuzz: ## Look for inputs that break the core crate (FUZZ_TARGET=registry FUZZ_FLAGS="-runs=10000")
+	@cargo +nightly fuzz --version >/dev/null 2>&1 \
+		|| $(call MISSING,cargo-fuzz: rustup toolchain install nightly; cargo install cargo-fuzz)
+	cd rust/core && cargo +nightly fuzz run $(FUZZ_TARGET) -- $(FUZZ_FLAGS)
+
 docs: $(STAMPS)/environment $(STAMPS)/group-docs ## Build the documentation into site/
 	$(BIN)/zensical build --strict --clean
 
@@ -108,6 +115,6 @@ check-version: ## Check that TAG=v1.2.3 is the version of the workspace
 all: lint typecheck test docs ## Run what has to pass before a change is merged
 
 clean: ## Remove everything that was built
-	rm -rf $(VENV) target site dist asv_benchmarks/.asv
+	rm -rf $(VENV) target rust/core/fuzz/target site dist asv_benchmarks/.asv
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 	rm -f python/overdrive/_core*.so python/overdrive/_core*.pyd
