@@ -540,6 +540,9 @@ FOREVER = {
     "expire": "len(type('C', (TTLCache,), {'expire': forever})(1, 1))",
     "a registry": "ShardedRegistry().get_or_create('a', forever)",
     "an update of a registry": "ShardedRegistry().update('a', forever, default=1)",
+    "a watcher of a registry": "watched.register('a', 1)",
+    "a factory of a pool": "ObjectPool(forever).acquire()",
+    "a reset of a pool": "pool.release(pool.acquire())",
 }
 
 
@@ -550,6 +553,7 @@ def test_the_interpreter_ends_well_with_a_thread_inside(use):
 import threading, time
 from overdrive import ShardedRegistry
 from overdrive.caches import LRUCache, TTLCache, cached
+from overdrive.pools import ObjectPool
 
 begun = threading.Event()
 
@@ -557,6 +561,10 @@ def forever(*args):
     begun.set()
     while True:
         pass
+
+watched = ShardedRegistry()
+watched.watch(forever)
+pool = ObjectPool(list, reset_func=forever)
 
 class Key:
     def __hash__(self):

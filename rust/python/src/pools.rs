@@ -10,6 +10,7 @@ use pyo3::types::{PyDict, PyType};
 use pyo3::{ffi, import_exception};
 
 use crate::argument::{alias, size};
+use crate::call::call;
 use crate::lock::ExclusiveLock;
 use crate::reset::{Plan, Reset};
 
@@ -73,7 +74,7 @@ impl PyPool {
     #[cold]
     fn make(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
         drop(self.pool.sweep_if_grown(Pooled::is_abandoned));
-        let object = self.factory.call0(py)?;
+        let object = call(self.factory.bind(py), [])?.unbind();
         let plan = match &self.reset {
             Reset::Auto => {
                 let mut plan = Plan::of(object.bind(py))?;
@@ -103,7 +104,7 @@ impl PyPool {
         };
         let reset = match &self.reset {
             Reset::Nothing => Ok(()),
-            Reset::Call(function) => function.bind(object.py()).call1((object,)).map(drop),
+            Reset::Call(function) => call(function.bind(object.py()), [object]).map(drop),
             Reset::Auto => returned.item.plan.apply(object),
         };
         match reset {
