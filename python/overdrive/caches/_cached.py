@@ -351,9 +351,9 @@ class _Instances:
     """What a method keeps for each instance, for as long as the instance lives."""
 
     def __init__(self) -> None:
-        self._functions: ShardedRegistry[int, tuple[weakref.ref[Any], Decorated]] = (
-            ShardedRegistry()
-        )
+        # One shard: there may be many of these.
+        functions: ShardedRegistry[int, tuple[weakref.ref[Any], Decorated]] = ShardedRegistry(1)
+        self._functions = functions
 
     def get(self, instance: Any, make: Callable[[], Decorated]) -> Decorated:
         """Return the function of an instance."""

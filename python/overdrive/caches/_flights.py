@@ -179,7 +179,7 @@ class Flights:
     """The loads of threads. All methods may be called from any thread."""
 
     def __init__(self) -> None:
-        self._table: ShardedRegistry[Hashable, _ThreadFlight] = ShardedRegistry()
+        self._table: ShardedRegistry[Hashable, _ThreadFlight] = ShardedRegistry(1)
 
     def load(
         self, cache: "Cache[Any, Any]", key: Hashable, make: Callable[[], Any], terms: Terms
