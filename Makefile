@@ -71,6 +71,7 @@ typecheck: build ## Check types, and the stub against the native module
 test-rust: ## Run the tests of the core crate, and the models of its threads
 	cargo test --package overdrive-core
 	cargo test --package overdrive-core --features shuttle --lib model
+	cargo test --package overdrive-core --features shuttle --test models
 
 test-parallel: build $(STAMPS)/group-parallel ## Run the thread-safe tests on four threads each
 	$(BIN)/pytest --parallel-threads=4 $(PYTEST_FLAGS) $(PARALLEL_TESTS)
