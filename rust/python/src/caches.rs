@@ -13,7 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyFloat, PyInt, PyList, PyString, PyTuple, PyType};
 
-use crate::argument::{number, Given};
+use crate::argument::{alias, number, Given};
 use crate::call::call;
 use crate::key::{Key, Probe, MAX_ATTEMPTS};
 use crate::lock::{Clearable, Guard, Locked};
@@ -538,8 +538,7 @@ impl PyCache {
         cls: &Bound<'py, PyType>,
         item: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let alias = cls.py().import("types")?.getattr("GenericAlias")?;
-        alias.call1((cls, item))
+        alias(cls, item)
     }
 
     fn __getitem__<'py>(
