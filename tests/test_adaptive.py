@@ -5,8 +5,8 @@ import hashlib
 import os
 import sys
 import threading
-import types
 import weakref
+from dataclasses import dataclass
 
 import pytest
 
@@ -109,9 +109,12 @@ def test_the_number_of_threads_can_be_fixed():
         assert pool.stats().limit == 5
 
 
-def test_any_object_with_some_of_the_options_will_do():
-    options = types.SimpleNamespace(max_workers=3, batch_size=20, gil_aware_scheduling=False)
-    with AdaptiveThreadPool(options, topology=TWO_CORES) as pool:
+def test_options_of_a_derived_class_serve_as_they_are():
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class More(AdaptiveConfig):
+        batch_size: int = 20
+
+    with AdaptiveThreadPool(More(max_workers=3), topology=TWO_CORES) as pool:
         assert pool.submit(hashlib.sha256, b"x").result(60)
         assert pool.get_stats()["cores"] == 2
         assert pool._max_workers == 3

@@ -250,9 +250,3 @@ def test_checkpoints_need_a_sink(manager):
         manager.checkpoint({})
     with pytest.raises(ValueError, match="sink=None"):
         manager.restore()
-
-
-@pytest.mark.parametrize("option", ["max_workers", "batch_size", "num_shards"])
-def test_an_option_out_of_range_is_refused(option):
-    with pytest.raises(ValueError, match=f"{option} must be at least 1, got 0"):
-        OptimizationConfig(**{option: 0})

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from overdrive.executor.controller import Bounds, start
@@ -13,9 +13,9 @@ from overdrive.executor.topology import Topology, read_topology
 __all__ = ["AdaptiveConfig", "AdaptiveThreadPool"]
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveConfig:
-    """Options of `AdaptiveThreadPool`. Any object with some of these attributes serves as well.
+    """Options of `AdaptiveThreadPool`; classes with further options derive from it.
 
     Attributes:
         min_workers: The least number of threads.
@@ -47,15 +47,6 @@ class AdaptiveConfig:
                 f"max_workers must be at least {self.min_workers}, got {self.max_workers!r}"
             )
 
-    @classmethod
-    def of(cls, options: object | None) -> "AdaptiveConfig":
-        """Take the attributes that an object has."""
-        if isinstance(options, cls):
-            return options
-        names = [each.name for each in fields(cls) if hasattr(options, each.name)]
-        given: dict[str, Any] = {name: getattr(options, name) for name in names}
-        return cls(**given)
-
 
 class AdaptiveThreadPool(WorkStealingExecutor):
     """An executor that sets its number of threads by what it measures.
@@ -66,7 +57,7 @@ class AdaptiveThreadPool(WorkStealingExecutor):
     have nothing to do, or only compete, it shrinks, slowly. Under a steady load the size is steady.
 
     Args:
-        config: Options; an `AdaptiveConfig`, or any object with some of its attributes.
+        config: Options; by default those of `AdaptiveConfig()`.
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called at the start of each thread; if it raises, the executor is broken.
         initargs: Arguments of the initializer.
@@ -78,14 +69,14 @@ class AdaptiveThreadPool(WorkStealingExecutor):
 
     def __init__(
         self,
-        config: object | None = None,
+        config: AdaptiveConfig | None = None,
         thread_name_prefix: str = "",
         initializer: Callable[..., object] | None = None,
         initargs: tuple[Any, ...] = (),
         *,
         topology: Topology | None = None,
     ) -> None:
-        self._config = AdaptiveConfig.of(config)
+        self._config = config or AdaptiveConfig()
         cores = (topology or read_topology()).cores
         largest = self._config.max_workers or _default_largest(cores)
         self._bounds = Bounds(
