@@ -17,7 +17,7 @@ import overdrive
 PACKAGE = Path(overdrive.__file__).parent
 ROOT = Path(__file__).parent.parent
 
-PRIMITIVES = {"_numpy", "caches", "executor", "pools", "queues", "registry"}
+PRIMITIVES = {"_numpy", "caches", "executor", "pools", "queues", "registry", "sources"}
 INTEGRATIONS = {"agents", "api", "database"}
 LAYERS = [
     {"_core"},

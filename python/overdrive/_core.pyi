@@ -44,7 +44,9 @@ __all__ = [
     "__version__",
     "_cache_state",
     "_restore_cache",
+    "attribute_seconds",
     "call_tag",
+    "current_timing",
     "refuse_calls",
     "tally",
     "thread_seconds",
@@ -718,6 +720,11 @@ class CallSampler:
         Returns:
             The sample; `None` when the executor was shut down.
         """
+    def durations(self) -> list[HistogramSnapshot]:
+        """Return how long calls waited and ran, and threads waited for the interpreter.
+
+        Also when the executor is gone.
+        """
 
 @final
 class CallWorker:
@@ -795,7 +802,14 @@ class Histogram:
     Safe for threads.
     """
 
-    def __new__(cls) -> Self: ...
+    def __new__(cls, kind: str = "", /, *, fed: bool = False) -> Self:
+        """Make an empty histogram.
+
+        Args:
+            kind: What is recorded, if a part of this package may do so too: `api`, `database` or
+                `agents`.
+            fed: Whether it is such a part that records here.
+        """
     def record(self, value: float, /, *, waited: float = 0.0) -> None:
         """Record a value. What is not finite is counted as rejected, and nothing else.
 
@@ -805,6 +819,16 @@ class Histogram:
         """
     def time(self) -> Timing:
         """Return a context that records how many seconds its block took."""
+    def open(self) -> Timing:
+        """Begin to time here, so that `attribute_seconds` finds it until `leave` is called."""
+    def note(self, value: float, times: int = 1, failures: int = 0, /) -> None:
+        """Record what a part of this package did, unless whoever asked for it times that.
+
+        Args:
+            value: Seconds that it took each time.
+            times: How many times.
+            failures: How many of those failed.
+        """
     def snapshot(self) -> HistogramSnapshot:
         """Add up what all threads have recorded."""
     @property
@@ -818,6 +842,10 @@ class Timing:
 
     def __enter__(self) -> Self: ...
     def __exit__(self, exc_type: object, _value: object, _traceback: object) -> None: ...
+    def stop(self, failed: bool = False, /) -> None:
+        """Record now how long it took; the end of the block records nothing then."""
+    def leave(self) -> None:
+        """Be found no longer by `attribute_seconds`."""
     @property
     def seconds(self) -> float:
         """How long the block took, once it has ended."""
@@ -857,6 +885,13 @@ class HistogramSnapshot:
         Returns:
             Their count, their mean, and of that mean the part that garbage collections took and
             the part that was waiting; `None` if there is nothing.
+        """
+    def parts(self, share: float) -> tuple[int, float, list[float]] | None:
+        """Return what the values from the doubling of a quantile upwards consist of.
+
+        Returns:
+            Their count, their mean, and the means of their parts: collections, queues, database,
+            waiting for the interpreter; `None` if there is nothing.
         """
     def __add__(self, value: HistogramSnapshot, /) -> HistogramSnapshot: ...
     def __radd__(self, value: HistogramSnapshot, /) -> HistogramSnapshot: ...
@@ -898,6 +933,14 @@ class GilSampler:
             thread held the interpreter; the seconds it waited itself; and the processor time it
             took, if the system tells.
         """
+
+def attribute_seconds(
+    *, queue: float = 0.0, database: float = 0.0, interpreter: float = 0.0
+) -> None:
+    """Say what the time went into, to everything that is being timed around here."""
+
+def current_timing() -> Timing | None:
+    """Return the innermost timing that wants to know that."""
 
 def tally(
     objects: list[Any], start: int, stop: int, sized: tuple[type, ...], least: int

@@ -104,7 +104,8 @@ KEYS = {
 class TestReport:
     def test_it_has_the_names_that_are_promised(self, monitor):
         report = monitor.get_performance_report()
-        assert set(report["current_metrics"]) == KEYS
+        own = {name for name in report["current_metrics"] if "." not in name}
+        assert own == KEYS
         assert {"performance_insights", "gil_contention", "alerts", "alert_history"} <= set(report)
         assert report["monitoring"] is False
 

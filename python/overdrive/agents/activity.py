@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from overdrive._core import Histogram
+
 __all__ = ["Activity", "Counts"]
 
 
@@ -14,6 +16,11 @@ class Activity:
     def __init__(self) -> None:
         self._pieces = 0
         self._changed = threading.Condition()
+
+    @property
+    def pieces(self) -> int:
+        """How many pieces of work are queued or running."""
+        return self._pieces
 
     def enter(self) -> None:
         """Count a piece of work that begins to be queued or to run."""
@@ -55,6 +62,7 @@ class Counts:
         self._seconds = 0.0
         self.pace = math.inf
         """Seconds that a step takes lately."""
+        self.feed = Histogram("agents", fed=True)
         self._failures = 0
         self._messages = 0
         self._dead_letters = 0
@@ -72,6 +80,7 @@ class Counts:
             pace = seconds / steps
             self.pace = pace if self.pace == math.inf else self.pace + (pace - self.pace) / 8
             self._failures += failures
+        self.feed.note(seconds / steps, steps, failures)
 
     def fail(self, failures: int) -> None:
         """Count operations other than steps that failed."""

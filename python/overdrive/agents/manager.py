@@ -19,6 +19,7 @@ from overdrive.agents.mailbox import Gathering, Mailbox, Operation
 from overdrive.agents.persistence import StateSink, StateWriter
 from overdrive.executor import WorkStealingExecutor
 from overdrive.registry import ShardedRegistry
+from overdrive.sources import announce
 
 __all__ = ["OptimizedAgentManager", "create_optimized_agent_manager"]
 
@@ -32,6 +33,10 @@ HANDOVER_SECONDS = 0.001 if getattr(sys, "_is_gil_enabled", lambda: True)() else
 
 K = TypeVar("K", bound=Hashable)
 Pair = tuple[Mailbox, Any]
+
+
+def _figures(manager: "OptimizedAgentManager") -> dict[str, float]:
+    return {"registered": len(manager), "pending": manager._activity.pieces}
 
 
 def _step(agent: Any, observation: Any) -> Any:
@@ -102,6 +107,7 @@ class OptimizedAgentManager:
         self._counts = Counts()
         self._closed = False
         _managers.add(self)
+        self._counts.feed = announce("agents", self, _figures)
 
     def __enter__(self) -> Self:
         """Return the manager."""

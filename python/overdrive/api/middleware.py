@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable
 from time import perf_counter_ns
 from typing import Any
 
+from overdrive._core import current_timing
 from overdrive.api.asgi import ASGIApp, Headers, Message, Receive, Scope, Send
 from overdrive.api.cache import ResponseCacheMiddleware
 from overdrive.api.compression import Compression, CompressionResponder
 from overdrive.api.config import CacheConfig, PerformanceConfig
 from overdrive.api.statistics import ApiStats, Tally
+from overdrive.sources import announce
 
 __all__ = ["PerformanceMiddleware", "setup_performance_middleware"]
 
@@ -44,6 +46,7 @@ class PerformanceMiddleware:
         self._ask = self._cache.ask
         self._cache.time_by(self._time)
         self._timed = config.monitoring_enabled
+        self._feed = announce("api", self, _figures)
 
     def _make_cache(self, app: ASGIApp, config: PerformanceConfig) -> ResponseCacheMiddleware:
         window = config.deduplication_window if config.deduplication_enabled else 0.0
@@ -74,6 +77,7 @@ class PerformanceMiddleware:
             if self._timed:
                 elapsed = perf_counter_ns() - began
                 self._recorder.counters.record(elapsed)
+                self._feed.note(elapsed * 1e-9)
                 milliseconds = b"%.3f" % (elapsed / 1e6)
                 headers += (
                     (b"x-response-time", milliseconds + b"ms"),
@@ -84,6 +88,7 @@ class PerformanceMiddleware:
             return
         counters = self._recorder.counters
         counters.active += 1
+        timing = self._feed.open() if self._timed else None
         try:
             if found is not None:
                 found.began = began if self._timed else 0
@@ -92,17 +97,25 @@ class PerformanceMiddleware:
                 await self._handle(scope, receive, self._timed_send(send, began))
         except Exception:
             counters.errors += 1
+            if timing is not None:
+                timing.stop(True)  # noqa: FBT003 - positional only
             raise
         finally:
             counters.active -= 1
+            if timing is not None:
+                timing.leave()
 
     def _time(self, status: int, headers: Headers, began: int) -> None:
         """Record the time of an answer that begins, and tell the client."""
         elapsed = perf_counter_ns() - began
         counters = self._recorder.counters
         counters.record(elapsed)
-        if status >= _SERVER_ERROR:
+        failed = status >= _SERVER_ERROR
+        if failed:
             counters.errors += 1
+        timing = current_timing()
+        if timing is not None:
+            timing.stop(failed)
         milliseconds = elapsed / 1e6
         headers.append((b"x-response-time", b"%.3fms" % milliseconds))
         headers.append((b"server-timing", b"total;dur=%.3f" % milliseconds))
@@ -176,6 +189,13 @@ class PerformanceMiddleware:
         await self._cache.close()
         if self._compression is not None:
             self._compression.close()
+
+
+def _figures(middleware: PerformanceMiddleware) -> dict[str, float]:
+    stats = middleware.stats()
+    return {"active": stats.requests.active, "cache_hits": stats.cache.hits,
+            "cache_misses": stats.cache.misses, "cache_bytes": stats.cache.size_bytes,
+            "cache_entries": stats.cache.entries}  # fmt: skip
 
 
 def setup_performance_middleware(

@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from overdrive._core import attribute_seconds
 from overdrive.database import _asyncpg
 from overdrive.database._asyncpg import Connection
 from overdrive.database.config import DatabaseConfig
@@ -304,7 +305,9 @@ class Node:
             raise
         finally:
             handle.cancel()
-        self.counts.waits.add(self._loop.time() - began)
+        waited = self._loop.time() - began
+        self.counts.waits.add(waited)
+        attribute_seconds(queue=waited)
         return slot
 
     def _give_up(self, future: asyncio.Future[Slot]) -> None:

@@ -24,6 +24,7 @@ from overdrive.database.lease import Lease
 from overdrive.database.node import Node, Slot
 from overdrive.database.query_cache import QueryCache
 from overdrive.database.replicas import Replicas
+from overdrive.sources import announce
 
 __all__ = ["OptimizedConnectionPool"]
 
@@ -57,6 +58,9 @@ class OptimizedConnectionPool(DriverApi):
         )
         self._knowledge = Knowledge(self.config, self._cache, self._random)
         self._record = statistics.Recorder(self.config.slow_query_threshold)
+        self._record.feed = announce(
+            "database", self, lambda pool: statistics.figures(pool._primary, pool._cache)
+        )
         self._statements: dict[str, str] = {}
         self._changes: ChangeListener | None = None
         self._replicas: Replicas | None = None

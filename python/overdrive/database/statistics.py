@@ -3,6 +3,7 @@
 import logging
 from typing import Any
 
+from overdrive import _core
 from overdrive.database._histogram import Histogram, bucket_of
 from overdrive.database.analysis import Analyst, Verdict
 from overdrive.database.node import Node
@@ -23,6 +24,7 @@ class Recorder:
 
     def __init__(self, threshold: float) -> None:
         self.times = Histogram()
+        self.feed = _core.Histogram("database", fed=True)
         self.slow = 0
         self.errors = 0
         self.cached = 0
@@ -35,6 +37,7 @@ class Recorder:
         bucket = bucket_of(seconds)
         verdict.times.add_to_bucket(bucket, seconds)
         self.times.add_to_bucket(bucket, seconds)
+        self.feed.note(seconds)
         if seconds >= self._threshold:
             self.slow += 1
             _log.warning("slow statement (%.0f ms, %d rows): %s", seconds * 1e3, rows,
@@ -111,6 +114,16 @@ def describe_node(node: Node) -> dict[str, Any]:
         "wait": counts.waits.summary(),
         "connect": counts.connects.summary(),
     }
+
+
+def figures(node: Node | None, cache: QueryCache) -> dict[str, float]:
+    """Return what a monitor wants to know about the primary and the cache."""
+    if node is None:
+        return {}
+    counts = cache.counts
+    return {"size": node.size, "in_use": node.in_use, "idle": node.idle, "waiting": node.waiting,
+            "cache_entries": len(cache), "cache_hits": counts.hits,
+            "cache_misses": counts.misses}  # fmt: skip
 
 
 def describe_health(node: Node) -> dict[str, Any]:

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any, Literal, TypeVar, get_args
 
-from overdrive import _core
+from overdrive import _core, sources
 from overdrive.executor.future import Future
 from overdrive.executor.mapping import map_calls, results_of
-from overdrive.executor.stats import ExecutorStats, LaneStats, TaskTotals, WaitSummary
+from overdrive.executor.stats import Durations, ExecutorStats, LaneStats, TaskTotals, WaitSummary
 from overdrive.executor.topology import read_topology
 from overdrive.executor.view import Blocking, ExecutorView
 from overdrive.executor.workers import BROKEN, Initializer, Workers, broken, register
@@ -91,8 +91,10 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
         )
         self._initialize = None if initializer is None else Initializer(initializer, initargs)
         self._closed = False
+        self._durations = Durations()
         self._begin()
         register(self)
+        sources.announce("executor", self, _figures, self._durations)
 
     def _begin(self) -> None:
         """Begin with an empty queue and no thread."""
@@ -108,6 +110,7 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
             abandon=broken,
             start=self._initialize,
         )
+        self._durations.sampler = self._sampler()
 
     def _renew(self) -> None:
         """Begin anew in a forked child."""
@@ -271,3 +274,8 @@ class WorkStealingExecutor(_core.CallExecutor, ThreadPoolExecutor):
     def get_stats(self) -> dict[str, Any]:
         """Return the same as `stats` as a dict."""
         return asdict(self.stats())
+
+
+def _figures(executor: WorkStealingExecutor) -> dict[str, float]:
+    numbers = executor._stats()
+    return {name: numbers[name] for name in ("workers", "parked", "queued", "limit")}

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-__all__ = ["ExecutorStats", "LaneStats", "TaskTotals", "WaitSummary"]
+from overdrive._core import CallSampler, HistogramSnapshot
+
+__all__ = ["Durations", "ExecutorStats", "LaneStats", "TaskTotals", "WaitSummary"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +71,21 @@ class ExecutorStats:
     run: WaitSummary
     gil_wait: WaitSummary
     priorities: dict[int, TaskTotals]
+
+
+class Durations:
+    """Reads the durations of an executor, also when it is gone.
+
+    Attributes:
+        sampler: That of the executor; another one in the child of a fork.
+    """
+
+    def __init__(self) -> None:
+        self.sampler: CallSampler | None = None
+
+    def __call__(self) -> dict[str, HistogramSnapshot]:
+        """Return how long calls waited and ran, and threads waited for the interpreter."""
+        names = ("queue_wait", "run", "interpreter_wait")
+        if self.sampler is None:
+            return {}
+        return dict(zip(names, self.sampler.durations(), strict=True))

@@ -6,6 +6,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, Literal, TypeVar, overload
 
 from overdrive._core import Counter, Gauge, Histogram, HistogramSnapshot
@@ -32,6 +33,7 @@ Kind = Literal["counter", "gauge", "histogram"]
 Instrument = Counter | Gauge | Histogram
 _M = TypeVar("_M", Counter, Gauge, Histogram)
 
+_KINDS = {"api", "database", "agents"}
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
@@ -195,6 +197,7 @@ class Metrics:
         labels: tuple[str, ...],
         max_series: int = ...,
         bounds: tuple[float, ...] = ...,
+        counts: str = ...,
     ) -> Family[Histogram]: ...
     def histogram(
         self,
@@ -204,14 +207,16 @@ class Metrics:
         labels: tuple[str, ...] = (),
         max_series: int = 100,
         bounds: tuple[float, ...] = SECONDS,
+        counts: str = "",
     ) -> Histogram | Family[Histogram]:
         """Return a histogram, or with `labels` a family of histograms; see `counter`.
 
-        `bounds` are those of the exported buckets only; recording is finer.
+        `bounds` are those of the exported buckets only; recording is finer. With `counts`, which is
+        `api`, `database` or `agents`, what a part of this package times is not recorded twice.
         """
         return self._get(
             "histogram",
-            Histogram,
+            partial(Histogram, counts if counts in _KINDS else ""),
             name,
             description,
             labels=labels,

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
+from overdrive import sources
 from overdrive._core import GcMeter, GilSampler, Histogram, HistogramSnapshot, Timing
 from overdrive.errors import OverdriveError
 from overdrive.observability.alerts import DEFAULT_THRESHOLDS, Alert, AlertBook, Threshold
@@ -76,7 +77,7 @@ class PerformanceMonitor:
         self.gil_interval = gil_interval
         self.metrics = Metrics() if metrics is None else metrics
         self._timed: dict[str, Family[Histogram]] = {
-            name: self.metrics.histogram(metric, description, labels=(label,))
+            name: self.metrics.histogram(metric, description, labels=(label,), counts=name)
             for name, (metric, label, description) in _TIMED.items()
         }
         self._api, self._database, self._agents, self._websocket = (
@@ -87,6 +88,8 @@ class PerformanceMonitor:
         self._callbacks: list[Callback] = []
         self._sources: dict[str, Source] = {}
         self._meter = GcMeter()
+        self._fed_before = sources.durations()
+        self._errors_before = sources.errors()
         self._begin()
         _instances.add(self)
 
@@ -341,8 +344,9 @@ class PerformanceMonitor:
         """Ask the sources, with no lock held."""
         values: dict[str, float] = {}
         with self._lock:
-            sources = list(self._sources.items())
-        for name, read in sources:
+            given = list(self._sources.items())
+        fed = [(source.name, source.figures) for source in sources.live()]
+        for name, read in fed + given:
             try:
                 values |= {f"{name}.{figure}": float(v) for figure, v in read().items()}
             except Exception:
@@ -355,10 +359,12 @@ class PerformanceMonitor:
 
             self._reader = SystemReader()
         system = self._reader.read()
-        durations, errors = {}, {}
+        durations, failed = self._fed(), sources.errors()
+        errors = {}
         for name, family in self._timed.items():
-            durations[name] = _merged(family)
+            durations[name] = durations.get(name, HistogramSnapshot()) + _merged(family)
             errors[name] = sum(histogram.errors for _, histogram in family.series())
+            errors[name] += failed.get(name, 0.0) - self._errors_before.get(name, 0.0)
         return Reading(
             at=time.monotonic(),
             cpu_seconds=system.cpu_seconds,
@@ -378,6 +384,14 @@ class PerformanceMonitor:
             collected=self._meter.collected,
             uncollectable=self._meter.uncollectable,
         )
+
+    def _fed(self) -> dict[str, HistogramSnapshot]:
+        """Return what the parts of this package recorded since this monitor was made."""
+        none = HistogramSnapshot()
+        return {
+            name: snapshot - self._fed_before.get(name, none)
+            for name, snapshot in sources.durations().items()
+        }
 
     # Reports
 
@@ -488,6 +502,7 @@ def _begin_again_after_fork() -> None:
         atexit.unregister(monitor._stop_at_exit)
         monitor._forget_meter()
         monitor._meter._reset()
+        monitor._fed_before, monitor._errors_before = {}, {}
         monitor._begin()
 
 

@@ -34,7 +34,7 @@ const OCTAVES: usize = HIGHEST_EXPONENT.abs_diff(LOWEST_EXPONENT) as usize;
 pub const BUCKETS: usize = OCTAVES * PER_OCTAVE;
 
 /// How many parts a number can be recorded with.
-pub const PARTS: usize = 2;
+pub const PARTS: usize = 4;
 
 const SHIFT: u32 = f64::MANTISSA_DIGITS - 1 - PRECISION;
 const LOWEST: u64 = power(LOWEST_EXPONENT);
@@ -124,15 +124,22 @@ impl<A: Access> Histogram<A> {
     /// Record a number and what it consists of. What is not finite is counted as rejected.
     #[inline]
     pub fn record_parts(&self, value: f64, parts: [f64; PARTS]) {
+        self.record_times(value, 1, parts);
+    }
+
+    /// Record a number so many times, and what all of those together consist of.
+    #[inline]
+    #[allow(clippy::cast_precision_loss)] // counts are far below 2^53
+    pub fn record_times(&self, value: f64, times: u64, parts: [f64; PARTS]) {
         let stripe = self.stripes.mine();
         if !value.is_finite() {
-            A::update(&stripe.rejected, |count| count + 1);
+            A::update(&stripe.rejected, |count| count + times);
             return;
         }
         let bucket = bucket_of(value);
         let octave = stripe.octaves[bucket / PER_OCTAVE].get_or_init(Box::default);
-        A::update(&octave.counts[bucket % PER_OCTAVE], |count| count + 1);
-        octave.sum.add(value);
+        A::update(&octave.counts[bucket % PER_OCTAVE], |count| count + times);
+        octave.sum.add(value * times as f64);
         for (sum, part) in octave.parts.iter().zip(parts) {
             if part != 0.0 {
                 sum.add(part);
@@ -242,6 +249,23 @@ impl Default for Snapshot {
 }
 
 impl Snapshot {
+    /// Add numbers that another histogram has in one of its buckets.
+    #[allow(clippy::cast_precision_loss)] // counts are far below 2^53
+    pub fn add(&mut self, value: f64, count: u64) {
+        if count == 0 {
+            return;
+        }
+        if !value.is_finite() {
+            self.rejected += count;
+            return;
+        }
+        let bucket = bucket_of(value);
+        self.counts[bucket] += count;
+        self.sums[bucket / PER_OCTAVE].sum += value * count as f64;
+        self.least = self.least.min(value);
+        self.greatest = self.greatest.max(value);
+    }
+
     /// How many numbers were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {

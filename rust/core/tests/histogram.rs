@@ -54,16 +54,42 @@ fn an_empty_histogram_has_no_quantiles() {
 }
 
 #[test]
+fn many_at_once_are_as_many_one_by_one() {
+    let (together, apart) = (filled(&[]), filled(&[0.25; 7]));
+    together.record_times(0.25, 7, [0.7, 0.0, 0.0, 0.0]);
+    let snapshot = together.snapshot();
+    assert_eq!(snapshot.count(), apart.snapshot().count());
+    assert!(close(snapshot.sum(), apart.snapshot().sum()));
+    assert!(close(snapshot.tail(0.5).unwrap().parts[0], 0.1));
+}
+
+#[test]
+fn what_another_histogram_counted_can_be_added() {
+    let mut snapshot = filled(&[1.0]).snapshot();
+    snapshot.add(4.0, 3);
+    snapshot.add(9.0, 0);
+    snapshot.add(f64::NAN, 2);
+    assert_eq!((snapshot.count(), snapshot.rejected()), (4, 2));
+    assert!(close(snapshot.sum(), 13.0));
+    assert_eq!(
+        (snapshot.least(), snapshot.greatest()),
+        (Some(1.0), Some(4.0))
+    );
+}
+
+#[test]
 fn the_tail_says_what_the_longest_consist_of() {
     let histogram = Histogram::<Exclusive>::default();
     for _ in 0..99 {
-        histogram.record_parts(0.001, [0.0001, 0.0]);
+        histogram.record_parts(0.001, [0.0001, 0.0, 0.0, 0.0]);
     }
-    histogram.record_parts(1.0, [0.25, 0.5]);
+    histogram.record_parts(1.0, [0.25, 0.5, 0.1, 0.0]);
     let tail = histogram.snapshot().tail(0.999).unwrap();
     assert_eq!(tail.count, 1);
     assert!(close(tail.mean, 1.0));
-    assert!(close(tail.parts[0], 0.25) && close(tail.parts[1], 0.5));
+    for (part, expected) in tail.parts.into_iter().zip([0.25, 0.5, 0.1, 0.0]) {
+        assert!(close(part, expected));
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod repr;
 mod reset;
 mod table;
 mod timer;
+mod timing;
 mod watch;
 
 use pyo3::prelude::*;
@@ -50,7 +51,7 @@ mod _core {
     #[pymodule_export]
     use crate::gil::PyGilSampler;
     #[pymodule_export]
-    use crate::metrics::{PyCounter, PyGauge, PyGcMeter, PyHistogram, PySnapshot, PyTiming};
+    use crate::metrics::{PyCounter, PyGauge, PyGcMeter, PyHistogram, PySnapshot};
     #[pymodule_export]
     use crate::pools::{Borrow, PyMemoryPool, PyPool};
     #[pymodule_export]
@@ -59,6 +60,8 @@ mod _core {
     use crate::registry::{Absent, PyRegistry};
     #[pymodule_export]
     use crate::timer::PyTimer;
+    #[pymodule_export]
+    use crate::timing::{attribute_seconds, current_timing, PyTiming};
     #[pymodule_export]
     use crate::watch::{Change, Watch};
 

@@ -37,6 +37,15 @@ impl Clearable {
         }
     }
 
+    /// Put another object in its place and return the old one, to be dropped outside.
+    pub fn replace(&self, object: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        std::mem::replace(&mut *self.0.write(), object)
+    }
+
+    pub fn take(&self) -> Option<Py<PyAny>> {
+        self.replace(None)
+    }
+
     pub fn clear(&self) {
         let object = self.0.try_write().and_then(|mut object| object.take());
         drop(object);

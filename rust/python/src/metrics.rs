@@ -1,14 +1,15 @@
-//! Counters, gauges, histograms and the contexts that time into them.
+//! Counters, gauges and histograms.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use overdrive_core::histogram::{Histogram, Snapshot};
+use overdrive_core::histogram::{Histogram, Snapshot, PARTS};
 use overdrive_core::stats::{Counter, Float, Shared};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use crate::timer::Clock;
+use crate::timing::{self, Kind, PyTiming, DATABASE, QUEUE};
 
 /// Attached threads write one at a time if there is a global interpreter lock.
 #[cfg(not(Py_GIL_DISABLED))]
@@ -19,7 +20,7 @@ type Writers = Shared;
 /// Seconds that collections have taken since the first meter was used.
 static COLLECTING: AtomicU64 = AtomicU64::new(0);
 
-fn collecting() -> f64 {
+pub fn collecting() -> f64 {
     f64::from_bits(COLLECTING.load(Relaxed))
 }
 
@@ -100,26 +101,64 @@ impl PyGauge {
 pub struct PyHistogram {
     histogram: Histogram<Writers>,
     errors: Counter<Writers>,
+    /// What is recorded here.
+    pub kind: Kind,
+    /// Whether a part of this package records here by itself.
+    pub fed: bool,
+}
+
+impl PyHistogram {
+    /// Record a duration with its parts.
+    #[inline]
+    pub fn take(&self, value: f64, parts: [f64; PARTS], failed: bool) {
+        self.histogram.record_parts(value, parts);
+        if failed {
+            self.errors.add(1.0);
+        }
+    }
 }
 
 #[pymethods]
 impl PyHistogram {
     #[new]
-    fn new() -> Self {
-        Self::default()
+    #[pyo3(signature = (kind = "", /, *, fed = false))]
+    fn new(kind: &str, fed: bool) -> PyResult<Self> {
+        Ok(Self {
+            kind: Kind::parse(kind)?,
+            fed,
+            ..Self::default()
+        })
     }
 
     #[pyo3(signature = (value, /, *, waited = 0.0))]
     fn record(&self, value: f64, waited: f64) {
-        self.histogram.record_parts(value, [0.0, waited]);
+        let mut parts = [0.0; PARTS];
+        parts[QUEUE] = waited;
+        self.histogram.record_parts(value, parts);
     }
 
     fn time(slf: Py<Self>) -> PyTiming {
-        PyTiming {
-            histogram: slf,
-            began: AtomicU64::new(0),
-            collecting: AtomicU64::new(0),
+        PyTiming::new(slf)
+    }
+
+    fn open(slf: Py<Self>, py: Python<'_>) -> PyResult<Bound<'_, PyTiming>> {
+        timing::open(slf, py)
+    }
+
+    #[pyo3(signature = (value, times = 1, failures = 0, /))]
+    fn note(&self, py: Python<'_>, value: f64, times: u64, failures: u64) -> PyResult<()> {
+        if timing::is_timed_by_hand(py, self.kind)? {
+            return Ok(());
         }
+        self.histogram.record_times(value, times, [0.0; PARTS]);
+        if failures > 0 {
+            #[allow(clippy::cast_precision_loss)] // counts are far below 2^53
+            self.errors.add(failures as f64);
+        }
+        if self.kind == Kind::Database {
+            timing::attribute(py, &[(DATABASE, value)])?;
+        }
+        Ok(())
     }
 
     fn snapshot(&self) -> PySnapshot {
@@ -139,52 +178,10 @@ impl PyHistogram {
     }
 }
 
-/// Times one block. While it runs, `began` is when it began; afterwards, how long it took.
-#[pyclass(frozen, freelist = 64, module = "overdrive._core", name = "Timing")]
-pub struct PyTiming {
-    histogram: Py<PyHistogram>,
-    began: AtomicU64,
-    collecting: AtomicU64,
-}
-
-#[pymethods]
-impl PyTiming {
-    fn __enter__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, Self>> {
-        let timing = slf.get();
-        timing.collecting.store(COLLECTING.load(Relaxed), Relaxed);
-        let now = Clock::get(slf.py())?.now();
-        timing.began.store(now.to_bits(), Relaxed);
-        Ok(slf)
-    }
-
-    fn __exit__(
-        &self,
-        exc_type: &Bound<'_, PyAny>,
-        _value: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let now = Clock::get(exc_type.py())?.now();
-        let took = now - f64::from_bits(self.began.load(Relaxed));
-        let paused = collecting() - f64::from_bits(self.collecting.load(Relaxed));
-        let target = self.histogram.get();
-        target.histogram.record_parts(took, [paused.min(took), 0.0]);
-        if !exc_type.is_none() {
-            target.errors.add(1.0);
-        }
-        self.began.store(took.to_bits(), Relaxed);
-        Ok(())
-    }
-
-    #[getter]
-    fn seconds(&self) -> f64 {
-        f64::from_bits(self.began.load(Relaxed))
-    }
-}
-
 #[pyclass(frozen, module = "overdrive._core", name = "HistogramSnapshot")]
 #[derive(Default)]
 pub struct PySnapshot {
-    snapshot: Snapshot,
+    pub snapshot: Snapshot,
 }
 
 #[pymethods]
@@ -234,8 +231,14 @@ impl PySnapshot {
     /// Returns count and mean, then the mean seconds of collections and of waiting.
     fn tail(&self, share: f64) -> Option<(u64, f64, f64, f64)> {
         let tail = self.snapshot.tail(share)?;
-        let [collecting, waiting] = tail.parts;
+        let [collecting, waiting, ..] = tail.parts;
         Some((tail.count, tail.mean, collecting, waiting))
+    }
+
+    /// Returns count and mean, then the mean seconds of all parts.
+    fn parts(&self, share: f64) -> Option<(u64, f64, [f64; PARTS])> {
+        let tail = self.snapshot.tail(share)?;
+        Some((tail.count, tail.mean, tail.parts))
     }
 
     fn __add__(&self, other: &Self) -> Self {

@@ -108,6 +108,14 @@ impl Histogram {
         self.max
     }
 
+    /// The buckets that are not empty, each as its upper edge and its count.
+    pub fn buckets(&self) -> impl Iterator<Item = (u64, u64)> + '_ {
+        let counts = self.counts.iter().enumerate();
+        counts
+            .filter(|(_, &count)| count > 0)
+            .map(|(index, &count)| (upper_edge(index).min(self.max), count))
+    }
+
     /// A duration that is not less than the fraction `q` of all, and at most an eighth too long.
     #[must_use]
     #[allow(clippy::cast_precision_loss)] // a rank among fewer than 2^53 durations
@@ -354,5 +362,10 @@ mod tests {
         assert!((500..=563).contains(&stats.run.quantile(0.5)));
         assert!((990_000..=1_000_000).contains(&stats.queue_wait.quantile(0.99)));
         assert_eq!(Histogram::default().quantile(0.5), 0);
+        assert_eq!(
+            stats.run.buckets().map(|(_, count)| count).sum::<u64>(),
+            1000
+        );
+        assert_eq!(stats.run.buckets().last().map(|(edge, _)| edge), Some(1000));
     }
 }

@@ -9,6 +9,8 @@ use pyo3::prelude::*;
 use super::call::Owner;
 use super::gate::{now, Gate};
 use super::host::Job;
+use super::stats::snapshot;
+use crate::metrics::PySnapshot;
 
 /// What an executor was doing at one moment.
 #[pyclass(frozen, get_all, module = "overdrive._core", name = "CallSample")]
@@ -50,6 +52,13 @@ impl PyCallSampler {
             return Ok(None);
         }
         Ok(Some(self.take(ready, knock_wait, &before)))
+    }
+
+    /// Returns how long calls waited, how long they ran, and how long threads waited for the
+    /// interpreter; also when the executor is gone.
+    fn durations(&self) -> [PySnapshot; 3] {
+        let stats = self.observer.stats();
+        [&stats.queue_wait, &stats.run, &stats.attach_wait].map(snapshot)
     }
 }
 

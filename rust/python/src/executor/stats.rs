@@ -4,6 +4,8 @@ use overdrive_core::executor::{Histogram, Stats, Totals};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::metrics::PySnapshot;
+
 #[allow(clippy::cast_precision_loss)] // a sum of 2^53 nanoseconds is a hundred days
 fn seconds(nanoseconds: u64) -> f64 {
     nanoseconds as f64 / 1e9
@@ -27,6 +29,15 @@ fn summary<'py>(py: Python<'py>, histogram: &Histogram) -> PyResult<Bound<'py, P
     }
     dict.set_item("max", seconds(histogram.max()))?;
     Ok(dict)
+}
+
+/// The same numbers in the buckets that all other histograms have.
+pub fn snapshot(histogram: &Histogram) -> PySnapshot {
+    let mut merged = PySnapshot::default();
+    for (edge, count) in histogram.buckets() {
+        merged.snapshot.add(seconds(edge), count);
+    }
+    merged
 }
 
 pub fn stats<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyDict>> {
