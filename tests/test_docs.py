@@ -2,6 +2,7 @@
 
 import re
 import sys
+import tempfile
 import types
 from pathlib import Path
 from typing import NamedTuple
@@ -67,9 +68,18 @@ def test_the_navigation_has_every_page_of_the_docs():
     assert sorted(listed) == sorted(there)
 
 
+@pytest.fixture
+def page_directory(open_directory):
+    """An empty directory in which the page's server may keep its data, whoever runs the tests."""
+    with tempfile.TemporaryDirectory(dir=open_directory, ignore_cleanup_errors=True) as directory:
+        path = Path(directory)
+        path.chmod(0o755)
+        yield path
+
+
 @pytest.mark.parametrize("page", PAGES, ids=page_name)
-def test_the_blocks_of_a_page_run(page, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+def test_the_blocks_of_a_page_run(page, page_directory, monkeypatch):
+    monkeypatch.chdir(page_directory)
     try:
         run(page, monkeypatch)
     except MissingExtraError as error:
