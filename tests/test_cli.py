@@ -137,7 +137,7 @@ def test_a_failure_is_one_line_too(capsys, monkeypatch, error, status, line):
     def fail(options):
         raise error
 
-    monkeypatch.setattr(cli, "_demo", fail)
+    monkeypatch.setattr(cli.demo, "run", fail)
     assert cli.main(["demo"]) == status
     output, errors = capsys.readouterr()
     assert output == ""
@@ -150,6 +150,6 @@ def test_a_mistake_of_the_program_is_not_hidden(monkeypatch):
     def fail(options):
         raise ValueError("shapes do not match")
 
-    monkeypatch.setattr(cli, "_demo", fail)
+    monkeypatch.setattr(cli.demo, "run", fail)
     with pytest.raises(ValueError, match="shapes do not match"):
         cli.main(["demo"])

@@ -136,7 +136,7 @@ def test_every_part_has_a_layer():
         ("errors.py", "from overdrive.registry import ShardedRegistry"),
         ("database/state_sink.py", "import asyncpg"),
         ("agents/manager.py", "import numpy.typing"),
-        ("cli.py", "import unheard_of"),
+        ("cli/demo.py", "import unheard_of"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(path, source):
