@@ -11,9 +11,12 @@ __all__ = ["OptimizationConfig"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OptimizationConfig(AdaptiveConfig):
-    """Options of `OptimizedAgentManager`, and of the `AdaptiveThreadPool` it steps agents on.
+    """Options of `OptimizedAgentManager`, which are also those of an `AdaptiveThreadPool`.
 
     It cannot be changed; `dataclasses.replace` makes another one with some options changed.
+
+    The manager of this version uses `max_workers`, `batch_size` and `num_shards`; the other options
+    of the manager are checked and have no effect yet. `AdaptiveThreadPool` uses all of its own.
 
     Attributes:
         batch_size: How many agents a thread is handed at a time, at least 1. Agents of a class with
