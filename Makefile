@@ -15,7 +15,7 @@ MISSING = { echo "$@ needs $(1)"; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test build format lint typecheck test-rust test-parallel test-free-threaded cover \
-	miri fuzz docs bench figures check-wheel check-version all clean
+	miri fuzz docs bench page figures check-wheel check-version all clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ bench: $(STAMPS)/environment $(STAMPS)/group-bench ## Measure the current commit
 	@git diff --quiet HEAD || echo "bench: changes that are not committed are not measured"
 	$(BIN)/asv machine --config asv_benchmarks/asv.conf.json --yes >/dev/null
 	$(BIN)/asv run --config asv_benchmarks/asv.conf.json --show-stderr $(BENCH_FLAGS) HEAD^!
+
+page: build $(STAMPS)/group-peers ## Measure everything and write it into docs/benchmarks.md
+	$(BIN)/overdrive bench --page docs/benchmarks.md $(BENCH_FLAGS)
 
 figures: build $(STAMPS)/group-peers ## Print the tables of the documentation (PARTS="caches")
 	cd asv_benchmarks && $(abspath $(BIN))/python -m figures $(PARTS)

@@ -4,7 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
-__all__ = ["directory", "new_file", "not_negative", "positive"]
+__all__ = ["directory", "existing_file", "new_file", "not_negative", "positive"]
 
 
 def positive(text: str) -> int:
@@ -19,6 +19,14 @@ def not_negative(text: str) -> int:
     if not text.isascii() or not text.isdigit():
         raise argparse.ArgumentTypeError(f"must be a whole number from 0 on, got {text!r}")
     return int(text)
+
+
+def existing_file(text: str) -> Path:
+    """Read the name of a file that can be read."""
+    path = Path(text)
+    if not path.is_file() or not os.access(path, os.R_OK):
+        raise argparse.ArgumentTypeError(f"must be a file that can be read, got {text!r}")
+    return path
 
 
 def new_file(text: str) -> Path:
