@@ -110,7 +110,7 @@ def test_the_number_of_threads_can_be_fixed():
 
 
 def test_options_of_a_derived_class_serve_as_they_are():
-    @dataclass(frozen=True, slots=True, kw_only=True)
+    @dataclass(slots=True, kw_only=True)
     class More(AdaptiveConfig):
         batch_size: int = 20
 

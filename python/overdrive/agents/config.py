@@ -9,11 +9,11 @@ from overdrive.executor import AdaptiveConfig
 __all__ = ["OptimizationConfig"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class OptimizationConfig(AdaptiveConfig):
     """Options of `OptimizedAgentManager`, which are also those of an `AdaptiveThreadPool`.
 
-    It cannot be changed; `dataclasses.replace` makes another one with some options changed.
+    A manager checks the options once more and copies them: later changes do not reach it.
 
     The manager of this version uses `max_workers`, `batch_size` and `num_shards`; the other options
     of the manager are checked and have no effect yet. `AdaptiveThreadPool` uses all of its own.

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -84,14 +85,14 @@ class OptimizedAgentManager:
     agents as they are at that moment; what was asked of them, and of the sink, is the parent's.
 
     Args:
-        config: Options; by default those of `OptimizationConfig()`.
+        config: Options, checked again and copied; by default those of `OptimizationConfig()`.
         sink: Where `checkpoint` saves states. It is closed by `shutdown`.
     """
 
     def __init__(
         self, config: OptimizationConfig | None = None, *, sink: StateSink | None = None
     ) -> None:
-        self.config = config or OptimizationConfig()
+        self.config = replace(config) if config else OptimizationConfig()
         self._mailboxes: ShardedRegistry[Hashable, Mailbox] = ShardedRegistry(
             self.config.num_shards
         )

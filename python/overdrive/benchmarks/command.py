@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,12 +77,22 @@ def _read(options: Options) -> Results:
     return Results(environment, tuple(by_name.values()))
 
 
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Log no failures: they are shown with the results."""
+    logger = logging.getLogger("overdrive")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
 def _measure(options: Options, console: Console) -> tuple[Results, list[Regression]]:
     names = options.names or list(SUITES)
     chosen = choose(names)
-    # Failures are shown with the results.
-    logging.getLogger("overdrive").setLevel(logging.CRITICAL)
-    with terminal.progress(console, len(chosen)) as tell:
+    with _quiet(), terminal.progress(console, len(chosen)) as tell:
         runner = PerformanceBenchmarkRunner(
             Plan.short() if options.quick else Plan(), baseline=options.compare, progress=tell
         )

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from overdrive.executor.controller import Bounds, start
@@ -13,7 +13,7 @@ from overdrive.executor.topology import Topology, read_topology
 __all__ = ["AdaptiveConfig", "AdaptiveThreadPool"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class AdaptiveConfig:
     """Options of `AdaptiveThreadPool`; classes with further options derive from it.
 
@@ -57,7 +57,7 @@ class AdaptiveThreadPool(WorkStealingExecutor):
     have nothing to do, or only compete, it shrinks, slowly. Under a steady load the size is steady.
 
     Args:
-        config: Options; by default those of `AdaptiveConfig()`.
+        config: Options, checked again and copied; by default those of `AdaptiveConfig()`.
         thread_name_prefix: What the names of the threads begin with.
         initializer: Called at the start of each thread; if it raises, the executor is broken.
         initargs: Arguments of the initializer.
@@ -76,7 +76,7 @@ class AdaptiveThreadPool(WorkStealingExecutor):
         *,
         topology: Topology | None = None,
     ) -> None:
-        self._config = config or AdaptiveConfig()
+        self._config = replace(config) if config else AdaptiveConfig()
         cores = (topology or read_topology()).cores
         largest = self._config.max_workers or _default_largest(cores)
         self._bounds = Bounds(
