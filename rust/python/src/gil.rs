@@ -1,18 +1,22 @@
 //! `GilSampler`: a thread that now and then asks for the interpreter, to see how long that takes.
 
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex as StdMutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use overdrive_core::stats::{Jitter, Probes};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 /// What the thread and its owner share. No lock is held while the thread attaches.
+///
+/// The thread sleeps nearly always, so also when the process forks. The condition variable is the
+/// standard library's because that keeps its sleepers to itself: `parking_lot` has one table of
+/// those of all, where the thread would be found in the child too, though it is no more.
 #[derive(Default)]
 struct State {
-    stopped: Mutex<bool>,
+    stopped: StdMutex<bool>,
     wake: Condvar,
     seen: Mutex<Seen>,
 }
@@ -27,12 +31,19 @@ struct Seen {
 impl State {
     /// Sleep, and return whether to go on.
     fn sleep(&self, seconds: f64) -> bool {
-        let mut stopped = self.stopped.lock();
-        if !*stopped {
-            self.wake
-                .wait_for(&mut stopped, Duration::from_secs_f64(seconds));
+        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
+        if *stopped {
+            return false;
         }
-        !*stopped
+        let woken = self
+            .wake
+            .wait_timeout(stopped, Duration::from_secs_f64(seconds));
+        !*woken.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn stop(&self) {
+        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.wake.notify_all();
     }
 
     fn run(&self, interval: f64) {
@@ -112,8 +123,7 @@ impl PyGilSampler {
         }
         py.detach(|| {
             let thread = self.thread.lock().take();
-            *self.state.stopped.lock() = true;
-            self.state.wake.notify_all();
+            self.state.stop();
             if let Some(thread) = thread {
                 // It panicked if this fails, and has ended all the same.
                 drop(thread.join());
@@ -139,8 +149,7 @@ impl Drop for PyGilSampler {
     /// Let the thread end by itself: waiting for it here might be while attached.
     fn drop(&mut self) {
         if self.process == std::process::id() {
-            *self.state.stopped.lock() = true;
-            self.state.wake.notify_all();
+            self.state.stop();
         }
     }
 }
