@@ -44,7 +44,9 @@ class Source:
         self.histogram = Histogram("" if kind == "executor" else kind, fed=True)
         self._figures: Callable[[Any], Mapping[str, float]] = figures
         self._more = more
-        self._part = weakref.ref(part, lambda _: _gone.append(self))
+        # A local name, as a part may outlive those of the module when the interpreter ends.
+        gone = _gone
+        self._part = weakref.ref(part, lambda _: gone.append(self))
 
     def figures(self) -> Mapping[str, float]:
         """Return what the part says about this moment; nothing if it is gone."""
