@@ -1,6 +1,6 @@
 //! `GilSampler`: a thread that now and then asks for the interpreter, to see how long that takes.
 
-use std::sync::{Arc, Condvar, Mutex as StdMutex, PoisonError};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -9,15 +9,16 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
+use crate::executor::gate::Gate;
+
 /// What the thread and its owner share. No lock is held while the thread attaches.
 ///
-/// The thread sleeps nearly always, so also when the process forks. The condition variable is the
-/// standard library's because that keeps its sleepers to itself: `parking_lot` has one table of
-/// those of all, where the thread would be found in the child too, though it is no more.
-#[derive(Default)]
+/// The thread sleeps nearly always, so also when the process forks. It does so at a gate because
+/// that keeps its sleepers to itself: `parking_lot` has one table of those of all, where the thread
+/// would be found in the child too, though it is no more.
 struct State {
-    stopped: StdMutex<bool>,
-    wake: Condvar,
+    /// Opened when the thread is to end.
+    end: Gate,
     seen: Mutex<Seen>,
 }
 
@@ -29,28 +30,11 @@ struct Seen {
 }
 
 impl State {
-    /// Sleep, and return whether to go on.
-    fn sleep(&self, seconds: f64) -> bool {
-        let stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
-        if *stopped {
-            return false;
-        }
-        let woken = self
-            .wake
-            .wait_timeout(stopped, Duration::from_secs_f64(seconds));
-        !*woken.unwrap_or_else(PoisonError::into_inner).0
-    }
-
-    fn stop(&self) {
-        *self.stopped.lock().unwrap_or_else(PoisonError::into_inner) = true;
-        self.wake.notify_all();
-    }
-
     fn run(&self, interval: f64) {
         let mut jitter = Jitter::new(u64::from(std::process::id()));
         let mut pause = interval;
         let mut last = Instant::now();
-        while self.sleep(pause) {
+        while !self.end.wait_detached(Some(Duration::from_secs_f64(pause))) {
             let asked = Instant::now();
             if Python::try_attach(|_| ()).is_none() {
                 return;
@@ -104,7 +88,10 @@ impl PyGilSampler {
                 "interval must be between 0.0001 and 3600 seconds, not {interval}"
             )));
         }
-        let state = Arc::new(State::default());
+        let state = Arc::new(State {
+            end: Gate::new()?,
+            seen: Mutex::default(),
+        });
         let seen = Arc::clone(&state);
         let thread = std::thread::Builder::new()
             .name("overdrive-gil".to_owned())
@@ -123,7 +110,7 @@ impl PyGilSampler {
         }
         py.detach(|| {
             let thread = self.thread.lock().take();
-            self.state.stop();
+            self.state.end.open();
             if let Some(thread) = thread {
                 // It panicked if this fails, and has ended all the same.
                 drop(thread.join());
@@ -149,7 +136,7 @@ impl Drop for PyGilSampler {
     /// Let the thread end by itself: waiting for it here might be while attached.
     fn drop(&mut self) {
         if self.process == std::process::id() {
-            self.state.stop();
+            self.state.end.open();
         }
     }
 }

@@ -3,7 +3,7 @@
 mod call;
 mod context;
 mod future;
-mod gate;
+pub mod gate;
 mod host;
 mod lanes;
 mod map;
