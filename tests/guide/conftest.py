@@ -12,7 +12,9 @@ from overdrive.database import embedded, optimized_db  # noqa: E402 - the same
 from overdrive.observability import (  # noqa: E402 - the same
     get_memory_optimizer,
     get_performance_monitor,
+    process,
 )
+from overdrive.observability import optimizer as optimizers  # noqa: E402 - the same
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -56,16 +58,18 @@ def database(tables):
 
 
 @pytest.fixture
-def monitor():
-    """The monitor of the process, stopped afterwards."""
+def monitor(monkeypatch):
+    """The monitor of a process that had none so far, stopped afterwards."""
+    monkeypatch.setattr(process, "_the_one", None)
     found = get_performance_monitor()
     yield found
     found.stop_monitoring()
 
 
 @pytest.fixture
-def optimizer():
-    """The memory optimizer of the process, stopped afterwards."""
+def optimizer(monkeypatch):
+    """The memory optimizer of a process that had none so far, stopped afterwards."""
+    monkeypatch.setattr(optimizers, "_the_one", None)
     found = get_memory_optimizer()
     yield found
     found.stop_optimization()
